@@ -1,0 +1,163 @@
+"""A call: one invocation of an operation on its way through the policies, whatever transport it came by."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trivet.core.clock import Deadline
+from trivet.core.error import Code
+from trivet.core.principal import ANONYMOUS, Principal
+
+if TYPE_CHECKING:
+    from trivet.core.declaration import Priority
+    from trivet.core.operation import Operation
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Header fields as ASGI has them: lower-case names, in the order of arrival."""
+
+
+class Trace:
+    """Where a call stands in a distributed trace (W3C Trace Context)."""
+
+    __slots__ = ("parent_id", "sampled", "span_id", "state", "trace_id")
+
+    def __init__(self, trace_id: str, span_id: str, parent_id: str | None, sampled: bool, state: str = "") -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.parent_id = parent_id
+        self.sampled = sampled
+        self.state = state
+
+    @property
+    def traceparent(self) -> str:
+        """The header field for whatever is called next."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+
+class Call:
+    """One invocation on its way through the policies.
+
+    The transport fills what the head of the request says; the gate decides on that alone. `arguments` exist once the
+    transport has read and decoded the body.
+
+    Attributes:
+        operation: What is to be run; ``None`` for a request that leads to no operation.
+        protocol: ``rest``, ``graphql``, ``grpc``, ``connect``, ``internal``.
+        method: The method and target as logs show them, without query values.
+        headers: The request's header fields.
+        peer: The address of the other end of the connection.
+        arrival: When the request arrived, on the monotonic clock.
+        request_id: Answered on every response.
+        trace: The trace that it belongs to.
+        principal: Who is calling.
+        tenant: The tenant of the credential.
+        deadline: By when the answer must exist.
+        priority: Who goes first; the operation's unless the caller lowered it.
+        arguments: Arguments by parameter name.
+        encode: Turns the result into the transport's bytes; runs before the commit.
+        work: The unit of work, while one is open.
+        code: How it ended; ``None`` for success.
+        error: The domain error it ended with, or the exception behind an internal one.
+        notes: Response header fields that policies add, rendered by each transport in its own way.
+        resume_after: The stream position after which a reader continues.
+        position: The position of the last event that a stream consumed.
+        finish: Called by the transport once the last byte is sent, with the HTTP status and the bytes of the body.
+    """
+
+    __slots__ = (
+        "arguments",
+        "arrival",
+        "code",
+        "deadline",
+        "encode",
+        "error",
+        "finish",
+        "headers",
+        "method",
+        "notes",
+        "operation",
+        "peer",
+        "position",
+        "principal",
+        "priority",
+        "protocol",
+        "request_id",
+        "resume_after",
+        "tenant",
+        "trace",
+        "work",
+    )
+
+    def __init__(
+        self,
+        operation: Operation[..., Any] | None,
+        *,
+        protocol: str,
+        method: str,
+        headers: Headers,
+        peer: str | None,
+        arrival: float,
+        request_id: str,
+        principal: Principal = ANONYMOUS,
+    ) -> None:
+        self.operation = operation
+        self.protocol = protocol
+        self.method = method
+        self.headers = headers
+        self.peer = peer
+        self.arrival = arrival
+        self.request_id = request_id
+        self.principal = principal
+        self.tenant: str | None = principal.tenant
+        self.trace: Trace | None = None
+        self.deadline: Deadline | None = None
+        self.priority: Priority | None = None
+        self.arguments: Mapping[str, Any] = NO_ARGUMENTS
+        self.encode: Callable[[Any], bytes] | None = None
+        self.work: Any = None
+        self.code: Code | None = None
+        self.error: BaseException | None = None
+        self.notes: list[tuple[bytes, bytes]] | None = None
+        self.resume_after: str | None = None
+        self.position: str | None = None
+        self.finish: Callable[[int, int], None] = ignore
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first header field of that lower-case name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def note(self, name: bytes, value: bytes) -> None:
+        """Add a response header field."""
+        if self.notes is None:
+            self.notes = []
+        self.notes.append((name, value))
+
+
+NO_ARGUMENTS: Mapping[str, Any] = {}
+
+
+def ignore(status: int, size: int) -> None:
+    """Observe nothing: what `finish` is until a policy takes over."""
+
+
+class Outcome:
+    """A result that is not yet rendered for any transport; a domain error is raised instead.
+
+    Attributes:
+        value: What the handler returned; for a stream, the iterator over its items.
+        body: The result as `Call.encode` made it, before the commit; ``None`` where nothing encoded it yet.
+    """
+
+    __slots__ = ("body", "value")
+
+    def __init__(self, value: Any, body: bytes | None = None) -> None:
+        self.value = value
+        self.body = body
+
+
+Handler = Callable[[Call], Awaitable[Outcome]]
+"""What every policy takes and gives."""

@@ -1,0 +1,208 @@
+"""Contexts: what a handler can see and do. A query reads, a command writes, a job works through many commands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+from uuid import UUID
+
+from trivet.core.clock import Deadline
+from trivet.core.event import Event
+from trivet.core.principal import Principal
+
+if TYPE_CHECKING:
+    from trivet.core.module import Module
+    from trivet.core.operation import Command, Job, Operation, Query
+    from trivet.core.resource import Resource
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+E1 = TypeVar("E1", bound=Event)
+E2 = TypeVar("E2", bound=Event)
+E3 = TypeVar("E3", bound=Event)
+
+
+class Log(Protocol):
+    """Writes structured lines: a fixed message and fields beside it."""
+
+    def debug(self, message: str, **fields: Any) -> None:
+        """Write a line for whoever looks closely."""
+
+    def info(self, message: str, **fields: Any) -> None:
+        """Write a line about what happened."""
+
+    def warning(self, message: str, **fields: Any) -> None:
+        """Write a line about what may need care."""
+
+    def error(self, message: str, **fields: Any) -> None:
+        """Write a line about what failed."""
+
+
+class Work(Protocol):
+    """One unit of work of this process: what stands behind the contexts of a call and of its nested calls."""
+
+    principal: Principal
+    tenant: str | None
+    deadline: Deadline
+    now: datetime
+    session: Any
+    """The open store of the floor above; only that floor knows its type."""
+
+    def new_id(self) -> UUID:
+        """Return a new identifier."""
+        ...
+
+    def log(self, module: Module) -> Log:
+        """Return the log that names the module and the request."""
+        ...
+
+    def resource(self, resource: Resource[T]) -> T:
+        """Return what the resource opened."""
+        ...
+
+    async def invoke(
+        self, caller: Read, operation: Operation[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Run another operation as part of this work."""
+        ...
+
+    def emit(self, caller: Read, event: Event) -> None:
+        """Store the event when the work commits."""
+        ...
+
+    async def send(
+        self, caller: Read, operation: Operation[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> UUID:
+        """Store a request for another operation, delivered after the work commits."""
+        ...
+
+    def follow(self, caller: Read, events: tuple[type[Event], ...]) -> AsyncIterator[Any]:
+        """Return committed events of these types as they come."""
+        ...
+
+    def progress(self, done: int, total: int | None) -> None:
+        """Record how far a job is."""
+        ...
+
+
+class Read:
+    """What a query can see: the caller, the time, other queries."""
+
+    __slots__ = ("_unrestricted", "_work", "module")
+
+    def __init__(self, work: Work, module: Module, unrestricted: bool = False) -> None:
+        self._work = work
+        self._unrestricted = unrestricted
+        self.module = module
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(module={self.module.name!r}, principal={self.principal.subject!r})"
+
+    @property
+    def principal(self) -> Principal:
+        """Who is calling."""
+        return self._work.principal
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant that the caller's credential belongs to."""
+        return self._work.tenant
+
+    @property
+    def deadline(self) -> Deadline:
+        """By when the answer must exist."""
+        return self._work.deadline
+
+    @property
+    def now(self) -> datetime:
+        """The instant at which this call began, in UTC; the same for everything that it does."""
+        return self._work.now
+
+    @property
+    def log(self) -> Log:
+        """The structured log, with module and request id already on each line."""
+        return self._work.log(self.module)
+
+    def new_id(self) -> UUID:
+        """Return a new identifier, ordered by time (UUIDv7)."""
+        return self._work.new_id()
+
+    async def call(self, operation: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a query of this or of a used module and return its result.
+
+        Raises:
+            Error: What the query raised.
+        """
+        result: R = await self._work.invoke(self, operation, args, kwargs)
+        return result
+
+    @overload
+    def follow(self, first: type[E1], /) -> AsyncIterator[E1]: ...
+    @overload
+    def follow(self, first: type[E1], second: type[E2], /) -> AsyncIterator[E1 | E2]: ...
+    @overload
+    def follow(self, first: type[E1], second: type[E2], third: type[E3], /) -> AsyncIterator[E1 | E2 | E3]: ...
+    def follow(self, *events: type[Event]) -> AsyncIterator[Any]:
+        """Yield events of these types, each after its commit, in commit order, from the start of the stream on.
+
+        Only a stream may follow. A reader that reconnects with the last position that it saw misses nothing.
+        """
+        return self._work.follow(self, events)
+
+
+class Write(Read):
+    """What a command can do besides: change rows, emit events, run commands in the same transaction, send others."""
+
+    __slots__ = ()
+
+    @overload
+    async def call(self, operation: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def call(self, operation: Command[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def call(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run a query, or a command that joins this transaction, and return its result.
+
+        Raises:
+            Error: What the operation raised.
+        """
+        return await self._work.invoke(self, operation, args, kwargs)
+
+    def emit(self, event: Event) -> None:
+        """Store the event in this transaction; it is delivered after the commit, at least once."""
+        self._work.emit(self, event)
+
+    @overload
+    async def send(self, operation: Command[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> UUID: ...
+    @overload
+    async def send(self, operation: Job[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> UUID: ...
+    async def send(self, operation: Any, /, *args: Any, **kwargs: Any) -> UUID:
+        """Ask for a command or a job to run after this transaction commits, at least once.
+
+        Returns:
+            The id of the request; for a job, the id under which its status is found.
+        """
+        return await self._work.send(self, operation, args, kwargs)
+
+
+class Run(Read):
+    """What a job can do: read, and run commands, each in a transaction of its own."""
+
+    __slots__ = ()
+
+    @overload
+    async def call(self, operation: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def call(self, operation: Command[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    async def call(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run a query, or a command in its own transaction, and return its result.
+
+        Raises:
+            Error: What the operation raised.
+        """
+        return await self._work.invoke(self, operation, args, kwargs)
+
+    def progress(self, done: int, total: int | None = None) -> None:
+        """Say how far the job is; readers of its status see it."""
+        self._work.progress(done, total)

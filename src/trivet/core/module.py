@@ -1,0 +1,249 @@
+"""Modules: bounded contexts that own their data and say what can be done with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Literal, TypeVar, Unpack, overload
+
+
+from trivet.core.context import Write
+from trivet.core.declaration import (
+    Access,
+    CommandOptions,
+    Declaration,
+    JobOptions,
+    QueryOptions,
+    StreamOptions,
+)
+from trivet.core.edge import Edge, EdgeDecorator
+from trivet.core.event import Event
+from trivet.core.fault import Fault, Place, place_of, place_of_caller
+from trivet.core.operation import (
+    Command,
+    CommandDecorator,
+    Job,
+    JobDecorator,
+    Operation,
+    Query,
+    QueryDecorator,
+    Stream,
+    StreamDecorator,
+)
+from trivet.core.shape import Struct
+
+E = TypeVar("E", bound=Event)
+S = TypeVar("S", bound=Struct)
+Scope = str | Sequence[str]
+
+SEMANTIC_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+class Subscription(Struct):
+    """A handler that gets every event of one type, after its commit, at least once."""
+
+    module: Any
+    event: Any
+    handler: Any
+    place: Place
+
+    @property
+    def id(self) -> str:
+        """Names the subscription in the store; stable as long as the function keeps its name."""
+        return f"{self.module.name}.{self.handler.__name__}"
+
+
+class Module:
+    """A bounded context: operations, shapes, tables, events, edges and jobs under one contract version.
+
+    Args:
+        name: Lower snake case; unique in the app.
+        version: Semantic version of its contract; the major is in every path.
+        owner: The team that answers for it.
+        uses: Modules whose operations it may call.
+        prefix: Put before its collections where two modules would clash.
+    """
+
+    def __init__(
+        self, name: str, *, version: str = "1.0.0", owner: str = "", uses: Iterable[Module] = (), prefix: str = ""
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.owner = owner
+        self.uses = tuple(uses)
+        self.prefix = prefix
+        self.place = place_of_caller()
+        self.operations: list[Operation[..., Any]] = []
+        self.edges: list[Edge[Any, ..., Any]] = []
+        self.subscriptions: list[Subscription] = []
+        self.tables: list[Any] = []
+        self.faults: list[Fault] = []
+        if not NAME.fullmatch(name):
+            self._fault("module-name", self.place, f"module name {name!r}", "Use lower_snake_case.")
+        if not SEMANTIC_VERSION.fullmatch(version):
+            self._fault("module-version", self.place, f"module {name}: version {version!r}", "Use MAJOR.MINOR.PATCH.")
+
+    def __repr__(self) -> str:
+        return f"Module({self.name!r}, version={self.version!r})"
+
+    @property
+    def major(self) -> int:
+        """The contract major, 1 where the version can not be read."""
+        match = SEMANTIC_VERSION.fullmatch(self.version)
+        return int(match[1]) if match else 1
+
+    # -- operations
+
+    @overload
+    def query(self, *, scope: Scope, **options: Unpack[QueryOptions]) -> QueryDecorator: ...
+    @overload
+    def query(self, *, public: Literal[True], **options: Unpack[QueryOptions]) -> QueryDecorator: ...
+    @overload
+    def query(
+        self, *, internal: Literal[True], acts_as: Literal["caller", "module"] = ..., **options: Unpack[QueryOptions]
+    ) -> QueryDecorator: ...
+    def query(self, **options: Any) -> Any:
+        """Declare a query; exactly one of `scope`, `public` and `internal` says who may call it.
+
+        Args:
+            **options: See :class:`Declaration`.
+        """
+        return self._declare(Query, options)
+
+    @overload
+    def command(self, *, scope: Scope, **options: Unpack[CommandOptions]) -> CommandDecorator: ...
+    @overload
+    def command(self, *, public: Literal[True], **options: Unpack[CommandOptions]) -> CommandDecorator: ...
+    @overload
+    def command(
+        self, *, internal: Literal[True], acts_as: Literal["caller", "module"] = ..., **options: Unpack[CommandOptions]
+    ) -> CommandDecorator: ...
+    def command(self, **options: Any) -> Any:
+        """Declare a command; exactly one of `scope`, `public` and `internal` says who may call it.
+
+        Args:
+            **options: See :class:`Declaration`.
+        """
+        return self._declare(Command, options)
+
+    @overload
+    def stream(self, *, scope: Scope, **options: Unpack[StreamOptions]) -> StreamDecorator: ...
+    @overload
+    def stream(self, *, public: Literal[True], **options: Unpack[StreamOptions]) -> StreamDecorator: ...
+    @overload
+    def stream(self, *, internal: Literal[True], **options: Unpack[StreamOptions]) -> StreamDecorator: ...
+    def stream(self, **options: Any) -> Any:
+        """Declare a stream; exactly one of `scope`, `public` and `internal` says who may read it.
+
+        Args:
+            **options: See :class:`Declaration`.
+        """
+        return self._declare(Stream, options)
+
+    @overload
+    def job(self, *, scope: Scope, **options: Unpack[JobOptions]) -> JobDecorator: ...
+    @overload
+    def job(self, *, public: Literal[True], **options: Unpack[JobOptions]) -> JobDecorator: ...
+    @overload
+    def job(
+        self, *, internal: Literal[True], acts_as: Literal["caller", "module"] = ..., **options: Unpack[JobOptions]
+    ) -> JobDecorator: ...
+    def job(self, **options: Any) -> Any:
+        """Declare a job; exactly one of `scope`, `public` and `internal` says who may start it.
+
+        Args:
+            **options: See :class:`Declaration`.
+        """
+        return self._declare(Job, options)
+
+    # -- relations and events
+
+    @overload
+    def edge(self, source: type[S], name: str, *, scope: Scope) -> EdgeDecorator[S]: ...
+    @overload
+    def edge(self, source: type[S], name: str, *, public: Literal[True]) -> EdgeDecorator[S]: ...
+    def edge(self, source: type[S], name: str, **options: Any) -> Any:
+        """Declare a relation of `source`, resolved in batches.
+
+        Args:
+            source: The shape it starts from.
+            name: The field under which it appears.
+            **options: ``scope`` or ``public=True`` says who may follow it.
+        """
+
+        def declare(resolver: Callable[..., Awaitable[Any]]) -> Edge[Any, ..., Any]:
+            access = self._access(options, place_of(resolver), f"edge {source.__name__}.{name}")
+            edge: Edge[Any, ..., Any] = Edge(self, source, name, access, resolver)
+            self.edges.append(edge)
+            return edge
+
+        return declare
+
+    def on(
+        self, event: type[E]
+    ) -> Callable[[Callable[[Write, E], Awaitable[None]]], Callable[[Write, E], Awaitable[None]]]:
+        """Declare a handler of an event: it runs after the commit, at least once, in a transaction of its own.
+
+        The handler acts as the module. What it changes in the database happens once per event, because the delivery
+        is recorded in the same transaction.
+
+        Args:
+            event: The type of the event, this module's or another's.
+        """
+
+        def declare(handler: Callable[[Write, E], Awaitable[None]]) -> Callable[[Write, E], Awaitable[None]]:
+            self.subscriptions.append(
+                Subscription(module=self, event=event, handler=handler, place=place_of(handler))
+            )
+            return handler
+
+        return declare
+
+    # -- collecting
+
+    def _declare(self, kind: type[Operation[..., Any]], options: dict[str, Any]) -> Callable[..., Operation[..., Any]]:
+        def declare(handler: Callable[..., Any]) -> Operation[..., Any]:
+            place = place_of(handler)
+            title = f"{kind.kind.value} {self.name}.{getattr(handler, '__name__', 'operation')}"
+            access = self._access(options, place, title)
+            rest = {k: v for k, v in options.items() if k not in ("scope", "public", "internal", "acts_as")}
+            for name in ("raises", "limits", "examples", "uses"):
+                if name in rest:
+                    rest[name] = tuple(rest[name])
+            try:
+                declaration = Declaration(access=access, **rest)
+            except TypeError as unknown:
+                self._fault("declaration", place, f"{title}: {unknown}", "See trivet.core.declaration.Declaration.")
+                declaration = Declaration(access=access)
+            operation = kind(self, handler, declaration)
+            self.operations.append(operation)
+            return operation
+
+        return declare
+
+    def _access(self, options: dict[str, Any], place: Place, title: str) -> Access:
+        scope = options.get("scope", ())
+        scopes = (scope,) if isinstance(scope, str) else tuple(scope)
+        access = Access(
+            scopes=scopes,
+            public=options.get("public") is True,
+            internal=options.get("internal") is True,
+            acts_as=options.get("acts_as", "caller"),
+        )
+        said = [name for name, yes in (("scope", scopes), ("public", access.public), ("internal", access.internal)) if yes]
+        if len(said) != 1:
+            self._fault(
+                "access",
+                place,
+                f"{title}: {' and '.join(said) or 'nothing'} says who may call it",
+                'Say exactly one: scope="...", public=True or internal=True.',
+            )
+        if access.acts_as == "module" and not access.internal:
+            self._fault("acts-as", place, f'{title}: acts_as="module" without internal=True', "Make it internal.")
+        return access
+
+    def _fault(self, rule: str, place: Place, problem: str, mend: str) -> None:
+        self.faults.append(Fault(rule=rule, place=place, problem=problem, mend=mend))
+
+

@@ -1,0 +1,109 @@
+"""The typed parameters and the result of a handler, resolved once when the app is built."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from typing import Any, get_args, get_origin, get_type_hints
+
+from trivet.core.declaration import Kind
+from trivet.core.shape import Struct
+
+REQUIRED: Any = inspect.Parameter.empty
+"""Stands for "this parameter has no default"."""
+
+
+class Parameter(Struct):
+    """One parameter after the context.
+
+    Attributes:
+        name: As in the function and on every protocol (in its own spelling).
+        type: The annotation with ``Annotated`` kept.
+        default: The default, or `REQUIRED`.
+    """
+
+    name: str
+    type: Any
+    default: Any = REQUIRED
+
+    @property
+    def required(self) -> bool:
+        """Whether a caller has to say it."""
+        return self.default is REQUIRED
+
+
+class Signature(Struct):
+    """What goes in and what comes out.
+
+    Attributes:
+        parameters: In the order of the function, without the context.
+        result: The result type; for a stream, the type of an item.
+    """
+
+    parameters: tuple[Parameter, ...]
+    result: Any
+
+    def parameter(self, name: str) -> Parameter | None:
+        """Return the parameter of that name."""
+        return next((p for p in self.parameters if p.name == name), None)
+
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return a call's arguments by name, defaults left out.
+
+        Raises:
+            TypeError: They do not fit the signature.
+        """
+        if len(args) > len(self.parameters):
+            raise TypeError(f"takes {len(self.parameters)} arguments, got {len(args)}")
+        named = {p.name: value for p, value in zip(self.parameters, args, strict=False)}
+        known = {p.name for p in self.parameters}
+        for name, value in kwargs.items():
+            if name in named or name not in known:
+                raise TypeError(f"{'repeated' if name in named else 'unknown'} argument {name!r}")
+            named[name] = value
+        missing = [p.name for p in self.parameters if p.required and p.name not in named]
+        if missing:
+            raise TypeError(f"missing argument{'s' * (len(missing) > 1)} {', '.join(missing)}")
+        return named
+
+
+def signature_of(handler: Callable[..., Any], kind: Kind, skip: int = 1) -> Signature:
+    """Resolve a handler's signature.
+
+    Args:
+        handler: The function.
+        kind: What it was declared as; decides whether it must be an asynchronous generator.
+        skip: How many leading parameters are the platform's own (the context).
+
+    Raises:
+        TypeError: It is not asynchronous, an annotation is missing or unknown, or it takes ``*args``/``**kwargs``.
+    """
+    if kind is Kind.STREAM:
+        if not inspect.isasyncgenfunction(handler):
+            raise TypeError("a stream is an asynchronous generator: `async def` with `yield`")
+    elif not inspect.iscoroutinefunction(handler):
+        raise TypeError(f"a {kind.value} is a coroutine function: `async def` without `yield`")
+    try:
+        hints = get_type_hints(handler, include_extras=True)
+    except Exception as unresolved:
+        raise TypeError(f"an annotation can not be resolved: {unresolved}") from unresolved
+    parameters = list(inspect.signature(handler).parameters.values())
+    if len(parameters) < skip:
+        raise TypeError("the first parameter is the context: `ctx: Read` or `ctx: Write`")
+    for parameter in parameters:
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise TypeError(f"`*{parameter.name}`: every parameter needs a name and a type")
+    untyped = [p.name for p in parameters[skip:] if p.name not in hints]
+    if untyped:
+        raise TypeError(f"parameter{'s' * (len(untyped) > 1)} without a type: {', '.join(untyped)}")
+    if "return" not in hints:
+        raise TypeError("the result has no type: write `-> None` where there is none")
+    result = hints["return"]
+    if kind is Kind.STREAM:
+        if get_origin(result) not in (AsyncIterator, AsyncGenerator, AsyncIterable):
+            raise TypeError(f"a stream returns AsyncIterator[...], not {result}")
+        result = get_args(result)[0]
+    return Signature(
+        parameters=tuple(Parameter(name=p.name, type=hints[p.name], default=p.default) for p in parameters[skip:]),
+        result=result,
+    )
