@@ -1,0 +1,119 @@
+"""Structured lines: one JSON object a line, or readable text in development.
+
+The access path encodes its own line with msgspec (under a microsecond). Everything else goes through `Logger`, which
+carries bound fields. Values named like secrets are never written.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+Level = Literal["debug", "info", "warning", "error"]
+LEVELS: dict[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+SECRET = re.compile(r"password|passwd|secret|token|authorization|api_?key|cookie|credential", re.IGNORECASE)
+COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
+
+ENCODER = msgspec.json.Encoder(enc_hook=str)
+
+
+class Sink:
+    """Where lines go: a stream, written whole lines at a time.
+
+    Args:
+        write: Takes a whole line of text with its line end.
+        format: ``json``, or ``text`` for people.
+        level: The lowest level that is written.
+        colour: Whether text lines are coloured.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], Any] | None = None,
+        *,
+        format: Literal["json", "text"] = "json",
+        level: Level = "info",
+        colour: bool = False,
+    ) -> None:
+        self._write = write or _stdout
+        self.format = format
+        self.threshold = LEVELS[level]
+        self.colour = colour
+        self._lock = threading.Lock()
+
+    def enabled(self, level: Level) -> bool:
+        """Whether lines of this level are written."""
+        return LEVELS[level] >= self.threshold
+
+    def line(self, level: Level, message: str, fields: Mapping[str, Any]) -> None:
+        """Write one line, fields that are named like secrets hidden."""
+        shown = {name: "***" if SECRET.search(name) else value for name, value in fields.items()}
+        if self.format == "json":
+            record = {"time": datetime.now(UTC), "level": level, "message": message} | shown
+            self.raw(ENCODER.encode(record) + b"\n")
+        else:
+            self.raw(self._text(level, message, shown).encode("utf-8", "backslashreplace"))
+
+    def raw(self, line: bytes) -> None:
+        """Write a line that is encoded already, its line end included."""
+        with self._lock:
+            self._write(line)
+
+    def _text(self, level: str, message: str, fields: Mapping[str, Any]) -> str:
+        colour, off = (COLOURS[level], "\x1b[0m") if self.colour else ("", "")
+        shown = "  ".join(f"{name}={value}" for name, value in fields.items() if name != "traceback")
+        trace = fields.get("traceback")
+        time = datetime.now().astimezone().strftime("%H:%M:%S")
+        return f"{time} {colour}{level:<7}{off} {message}{'  ' + shown if shown else ''}\n" + (trace or "")
+
+
+def _stdout(line: bytes) -> None:
+    stream = sys.stdout.buffer
+    stream.write(line)
+    stream.flush()
+
+
+class Logger:
+    """Writes lines that carry the fields it is bound to."""
+
+    __slots__ = ("_fields", "_sink")
+
+    def __init__(self, sink: Sink, fields: Mapping[str, Any] | None = None) -> None:
+        self._sink = sink
+        self._fields = dict(fields or {})
+
+    def bind(self, **fields: Any) -> Logger:
+        """Return a logger that adds these fields to each line."""
+        return Logger(self._sink, self._fields | fields)
+
+    def debug(self, message: str, **fields: Any) -> None:
+        """Write a line for whoever looks closely."""
+        self._line("debug", message, fields)
+
+    def info(self, message: str, **fields: Any) -> None:
+        """Write a line about what happened."""
+        self._line("info", message, fields)
+
+    def warning(self, message: str, **fields: Any) -> None:
+        """Write a line about what may need care."""
+        self._line("warning", message, fields)
+
+    def error(self, message: str, **fields: Any) -> None:
+        """Write a line about what failed."""
+        self._line("error", message, fields)
+
+    def exception(self, message: str, error: BaseException, **fields: Any) -> None:
+        """Write a line about an exception, with its traceback."""
+        trace = "".join(traceback.format_exception(error))
+        self._line("error", message, fields | {"error": repr(error), "traceback": trace})
+
+    def _line(self, level: Level, message: str, fields: Mapping[str, Any]) -> None:
+        if self._sink.enabled(level):
+            self._sink.line(level, message, self._fields | dict(fields))
