@@ -1,0 +1,1 @@
+"""A shop of four modules: catalog, customers, orders and payments. `make demo` serves it."""

@@ -1,0 +1,120 @@
+"""Products as plain data, and the rules about stock and price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, NewType
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from trivet import AlreadyExists, FailedPrecondition, InvalidArgument, Meta, Money, NotFound, Struct, Violation
+
+MAX_BATCH = 100
+"""How many products one call asks for at most."""
+
+ProductId = NewType("ProductId", UUID)
+Sku = Annotated[str, Meta(pattern="^[A-Z0-9][A-Z0-9-]*$", min_length=3, max_length=40)]
+Name = Annotated[str, Meta(min_length=1, max_length=120)]
+Brand = Annotated[str, Meta(min_length=1, max_length=60)]
+Description = Annotated[str, Meta(max_length=2000)]
+Tag = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]*$", min_length=1, max_length=30)]
+Quantity = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class NewProduct(Struct):
+    """What a client says about a product."""
+
+    sku: Sku
+    name: Name
+    description: Description = ""
+    brand: Brand
+    price: Money
+    stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=20)] = ()
+
+
+class Product(Struct):
+    """Something the shop sells."""
+
+    id: ProductId
+    sku: Sku
+    name: Name
+    description: Description
+    brand: Brand
+    price: Money
+    stock: Annotated[int, Meta(ge=0, description="What can still be ordered")]
+    tags: tuple[Tag, ...]
+    version: int
+    create_time: datetime
+    update_time: datetime
+
+
+class StockLine(Struct):
+    """So many of one product."""
+
+    product_id: ProductId
+    quantity: Annotated[int, Meta(ge=1)]
+
+
+class SkuTaken(AlreadyExists):
+    """A product with this SKU exists already."""
+
+    sku: Sku
+
+
+class ProductUnknown(NotFound):
+    """The catalog has no such product."""
+
+    product_id: ProductId
+
+
+class OutOfStock(FailedPrecondition):
+    """There is not enough of a product left."""
+
+    product_id: ProductId
+    wanted: int
+    left: int
+
+
+def check_price(price: Money, pointer: str) -> None:
+    """Refuse a price below zero.
+
+    Raises:
+        InvalidArgument: It is; `pointer` says where the caller wrote it.
+    """
+    if price.amount < 0:
+        raise InvalidArgument(violations=(Violation(detail="must not be negative", pointer=f"{pointer}/amount"),))
+
+
+def reserved(stock: Mapping[ProductId, Product], lines: Iterable[StockLine], now: datetime) -> list[Product]:
+    """Return the products with the lines taken from their stock: all lines or none.
+
+    Args:
+        stock: The products as they are, by id.
+        lines: At most one for each product.
+        now: The instant of the change.
+
+    Raises:
+        ProductUnknown: A line names a product that is not in `stock`.
+        OutOfStock: There is less left than a line wants.
+    """
+    changed = []
+    for line in lines:
+        product = stock.get(line.product_id)
+        if product is None:
+            raise ProductUnknown(product_id=line.product_id)
+        if product.stock < line.quantity:
+            raise OutOfStock(product_id=product.id, wanted=line.quantity, left=product.stock)
+        changed.append(replace(product, stock=product.stock - line.quantity, update_time=now))
+    return changed
+
+
+def released(stock: Mapping[ProductId, Product], lines: Iterable[StockLine], now: datetime) -> list[Product]:
+    """Return the products with the lines put back; what the shop no longer sells is left out."""
+    return [
+        replace(product, stock=product.stock + line.quantity, update_time=now)
+        for line in lines
+        if (product := stock.get(line.product_id)) is not None
+    ]

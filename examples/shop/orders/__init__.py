@@ -1,0 +1,49 @@
+"""What was ordered, and what became of it. Other modules import this package, never a module inside it."""
+
+from __future__ import annotations
+
+from shop.orders import edges, reactions
+from shop.orders.events import OrderPlaced, OrderStatusChanged
+from shop.orders.model import (
+    NewLine,
+    NewOrder,
+    Order,
+    OrderExport,
+    OrderId,
+    OrderLine,
+    OrderStatus,
+    StatusChangeRefused,
+)
+from shop.orders.module import orders
+from shop.orders.operations import (
+    cancel_order,
+    create_order,
+    export_orders,
+    get_order,
+    list_orders,
+    ship_order,
+    watch_orders,
+)
+
+__all__ = [
+    "NewLine",
+    "NewOrder",
+    "Order",
+    "OrderExport",
+    "OrderId",
+    "OrderLine",
+    "OrderPlaced",
+    "OrderStatus",
+    "OrderStatusChanged",
+    "StatusChangeRefused",
+    "cancel_order",
+    "create_order",
+    "edges",
+    "export_orders",
+    "get_order",
+    "list_orders",
+    "orders",
+    "reactions",
+    "ship_order",
+    "watch_orders",
+]

@@ -1,0 +1,35 @@
+"""Relations of orders, for `?expand=`: each resolved for all parents at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shop.catalog import MAX_BATCH, Product, ProductId, get_products
+from shop.customers import Customer, get_customers
+from shop.orders.model import Order, OrderLine
+from shop.orders.module import orders as module
+from shop.orders.tables import by_filter, orders
+from trivet import Page, PageRequest, Read
+
+
+@module.edge(Order, "customer", scope="customers.read")
+async def order_customer(ctx: Read, parents: Sequence[Order]) -> Sequence[Customer | None]:
+    """Who placed the order."""
+    return await ctx.call(get_customers, [order.customer_id for order in parents])
+
+
+@module.edge(OrderLine, "product", public=True)
+async def line_product(ctx: Read, lines: Sequence[OrderLine]) -> Sequence[Product | None]:
+    """What the line is about, as the catalog has it now; null where it is no longer sold."""
+    wanted = list(dict.fromkeys(line.product_id for line in lines))
+    found: dict[ProductId, Product | None] = {}
+    for start in range(0, len(wanted), MAX_BATCH):
+        batch = wanted[start : start + MAX_BATCH]
+        found.update(zip(batch, await ctx.call(get_products, batch), strict=True))
+    return [found[line.product_id] for line in lines]
+
+
+@module.edge(Customer, "orders", scope="orders.read")
+async def customer_orders(ctx: Read, parents: Sequence[Customer], page: PageRequest) -> Sequence[Page[Order]]:
+    """The customer's orders, newest first, in pages."""
+    return await orders.page_by(ctx, by_filter, page, customer_id=[customer.id for customer in parents])

@@ -1,0 +1,185 @@
+"""Orders as plain data: what a line costs, and which status may follow which.
+
+::
+
+    PENDING ──► CONFIRMED ──► SHIPPED
+       │            │
+       └────────────┴──► CANCELLED
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Annotated, NewType
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from shop.catalog import Product, ProductId, ProductUnknown, Quantity
+from shop.customers import CustomerId, Subject
+from trivet import FailedPrecondition, InvalidArgument, Meta, Money, Struct, Violation
+
+MAX_LINES = 50
+MAX_EXPORT_DAYS = 366
+
+OrderId = NewType("OrderId", UUID)
+Reason = Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class OrderStatus(enum.Enum):
+    """Where an order stands."""
+
+    PENDING = "PENDING"
+    CONFIRMED = "CONFIRMED"
+    SHIPPED = "SHIPPED"
+    CANCELLED = "CANCELLED"
+
+
+TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
+    OrderStatus.PENDING: frozenset({OrderStatus.CONFIRMED, OrderStatus.CANCELLED}),
+    OrderStatus.CONFIRMED: frozenset({OrderStatus.SHIPPED, OrderStatus.CANCELLED}),
+    OrderStatus.SHIPPED: frozenset(),
+    OrderStatus.CANCELLED: frozenset(),
+}
+"""Which status may follow which; nothing else decides it."""
+
+
+class NewLine(Struct):
+    """So many of one product."""
+
+    product_id: ProductId
+    quantity: Quantity
+
+
+class NewOrder(Struct):
+    """What a client says about an order; lines of the same product are added up."""
+
+    customer_id: CustomerId
+    lines: Annotated[tuple[NewLine, ...], Meta(min_length=1, max_length=MAX_LINES)]
+
+
+class OrderLine(Struct):
+    """So many of one product, at the price it had when the order was placed."""
+
+    product_id: ProductId
+    quantity: int
+    price: Money
+    total: Money
+
+
+class Order(Struct):
+    """What a customer bought."""
+
+    id: OrderId
+    customer_id: CustomerId
+    owner: Annotated[Subject, Meta(description="Whose credential may see it: the customer's")]
+    status: OrderStatus
+    reason: Annotated[str, Meta(description="Why it was cancelled; empty while it is not")]
+    lines: tuple[OrderLine, ...]
+    total: Money
+    version: int
+    create_time: datetime
+    update_time: datetime
+
+
+class StatusChangeRefused(FailedPrecondition):
+    """An order in this status can not get that one."""
+
+    order_id: OrderId
+    status: OrderStatus
+    wanted: OrderStatus
+
+
+class CurrenciesDiffer(FailedPrecondition):
+    """The products of one order are priced in more than one currency."""
+
+    currencies: tuple[str, ...]
+
+
+def priced(wanted: Iterable[NewLine], products: Mapping[ProductId, Product]) -> tuple[OrderLine, ...]:
+    """Return one line for each product, at its price, in the order of first mention.
+
+    Args:
+        wanted: What the client asks for.
+        products: The products as the catalog has them, by id.
+
+    Raises:
+        ProductUnknown: A line names a product that is not among `products`.
+    """
+    quantities: dict[ProductId, int] = {}
+    for line in wanted:
+        quantities[line.product_id] = quantities.get(line.product_id, 0) + line.quantity
+    lines = []
+    for product_id, quantity in quantities.items():
+        product = products.get(product_id)
+        if product is None:
+            raise ProductUnknown(product_id=product_id)
+        lines.append(
+            OrderLine(product_id=product_id, quantity=quantity, price=product.price, total=product.price * quantity)
+        )
+    return tuple(lines)
+
+
+def total_of(lines: Sequence[OrderLine]) -> Money:
+    """Return what the lines cost together.
+
+    Raises:
+        CurrenciesDiffer: They are not all in one currency.
+    """
+    currencies = sorted({line.total.currency for line in lines})
+    if len(currencies) > 1:
+        raise CurrenciesDiffer(currencies=tuple(currencies))
+    first, *rest = (line.total for line in lines)
+    return sum(rest, first)
+
+
+def moved(order: Order, status: OrderStatus, now: datetime, reason: str = "") -> Order:
+    """Return the order in its next status.
+
+    Raises:
+        StatusChangeRefused: `TRANSITIONS` does not lead there.
+    """
+    if status not in TRANSITIONS[order.status]:
+        raise StatusChangeRefused(order_id=order.id, status=order.status, wanted=status)
+    return replace(order, status=status, reason=reason, update_time=now)
+
+
+class DayTotal(Struct):
+    """What was ordered on one day (UTC) in one currency; cancelled orders do not count."""
+
+    day: date
+    orders: int
+    total: Money
+
+
+class OrderExport(Struct):
+    """Orders by day, days without an order left out."""
+
+    days: tuple[DayTotal, ...]
+
+
+def check_days(first_day: date, last_day: date) -> None:
+    """Refuse a range of days that is reversed or longer than a year.
+
+    Raises:
+        InvalidArgument: It is.
+    """
+    if last_day < first_day:
+        raise InvalidArgument(violations=(Violation(detail="must not be before first_day", pointer="#/last_day"),))
+    if (last_day - first_day).days >= MAX_EXPORT_DAYS:
+        violation = Violation(detail=f"must be less than {MAX_EXPORT_DAYS} days after first_day", pointer="#/last_day")
+        raise InvalidArgument(violations=(violation,))
+
+
+def totals(orders: Iterable[Order]) -> tuple[DayTotal, ...]:
+    """Return what was ordered by day and currency, in that order."""
+    found: dict[tuple[date, str], tuple[int, Money]] = {}
+    for order in orders:
+        if order.status is OrderStatus.CANCELLED:
+            continue
+        key = (order.create_time.date(), order.total.currency)
+        count, total = found.get(key, (0, order.total * 0))
+        found[key] = (count + 1, total + order.total)
+    return tuple(DayTotal(day=day, orders=count, total=total) for (day, _), (count, total) in sorted(found.items()))
