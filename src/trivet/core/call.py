@@ -56,6 +56,7 @@ class Call:
         priority: Who goes first; the operation's unless the caller lowered it.
         arguments: Arguments by parameter name.
         encode: Turns the result into the transport's bytes; runs before the commit.
+        unrestricted: Whether the operation acts with its module's own rights: row rules do not apply.
         work: The unit of work, while one is open.
         code: How it ended; ``None`` for success.
         error: The domain error it ended with, or the exception behind an internal one.
@@ -86,6 +87,7 @@ class Call:
         "resume_after",
         "tenant",
         "trace",
+        "unrestricted",
         "work",
     )
 
@@ -115,6 +117,7 @@ class Call:
         self.priority: Priority | None = None
         self.arguments: Mapping[str, Any] = NO_ARGUMENTS
         self.encode: Callable[[Any], bytes] | None = None
+        self.unrestricted = False
         self.work: Any = None
         self.code: Code | None = None
         self.error: BaseException | None = None

@@ -53,9 +53,7 @@ class Decoder(Generic[T]):
         except (msgspec.ValidationError, UnicodeDecodeError) as refused:
             raise self._explain(data, refused) from refused
         except (msgspec.DecodeError, RecursionError) as malformed:
-            raise InvalidArgument(
-                detail="The body is not valid JSON.", violations=(Violation(detail=_first_line(malformed)),)
-            ) from malformed
+            raise _malformed(malformed) from malformed
         return self._finish(value)
 
     def convert(self, value: Any, *, text: bool = False, pointer: str = "#") -> T:
@@ -84,13 +82,16 @@ class Decoder(Generic[T]):
     def _explain(self, data: bytes | bytearray | memoryview, refused: Exception) -> InvalidArgument:
         try:
             parsed = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as malformed:
-            return InvalidArgument(
-                detail="The body is not valid JSON.", violations=(Violation(detail=_first_line(malformed)),)
-            )
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
+            return _malformed(malformed)
         found: list[Violation] = []
         walk(kinds.type_info(self._wire), parsed, "#", found, False)
         return InvalidArgument(violations=tuple(found) or (translate(refused, "#"),))
+
+
+def _malformed(error: BaseException) -> InvalidArgument:
+    problem = "nested too deeply" if isinstance(error, RecursionError) else _first_line(error)
+    return InvalidArgument(detail="The body is not valid JSON.", violations=(Violation(detail=problem),))
 
 
 def patched_shape(type: Any) -> Any:

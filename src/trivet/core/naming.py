@@ -262,7 +262,7 @@ def _standard(subject: Subject, verb: str, noun: Noun | None, many: bool) -> str
 
 
 def _path(
-    subject: Subject, verb: str, noun: Noun | None, parents: Mapping[str, str], item: bool, standard: str, prefix: str
+    subject: Subject, verb: str, noun: Noun | None, parents: dict[str, str], item: bool, standard: str, prefix: str
 ) -> str:
     if noun is None:
         return f"/{_prefixed(prefix, verb)}"
@@ -273,7 +273,10 @@ def _path(
             f'Add an operation list_…() that returns Page[{pascal(noun.singular)}], or say plural="…" here.',
         )
     above = "".join(f"/{kebab(collection)}/{{{parameter}}}" for parameter, collection in parents.items())
-    collection = kebab(noun.singular if singleton else noun.plural or noun.singular)
+    name = noun.singular if singleton else noun.plural or noun.singular
+    if parents:
+        name = name.removeprefix(f"{next(reversed(parents)).removesuffix('_id')}_")
+    collection = kebab(name)
     path = f"{above}/{collection if parents else _prefixed(prefix, collection)}"
     if item:
         path += "/{id}"

@@ -17,7 +17,7 @@ class Principal(Struct):
         tenant: The tenant that the credential belongs to.
         client_id: The client application behind the call, where the credential names one.
         attributes: Further claims that rules may read.
-        all_scopes: Whether every scope is granted: the developer on loopback, and the platform itself.
+        superuser: Whether every scope and role is granted: the developer on loopback, and nobody else.
     """
 
     subject: str = ""
@@ -26,7 +26,7 @@ class Principal(Struct):
     tenant: str | None = None
     client_id: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
-    all_scopes: bool = False
+    superuser: bool = False
 
     @property
     def anonymous(self) -> bool:
@@ -35,12 +35,15 @@ class Principal(Struct):
 
     def has(self, role: str) -> bool:
         """Whether the caller has the role."""
-        return role in self.roles
+        return self.superuser or role in self.roles
 
     def may(self, scope: str) -> bool:
         """Whether the caller's credential carries the scope."""
-        return self.all_scopes or scope in self.scopes
+        return self.superuser or scope in self.scopes
 
 
 ANONYMOUS = Principal()
 """A caller without credentials."""
+
+DEVELOPER = Principal(subject="developer", superuser=True)
+"""Who callers without credentials are under ``trivet dev`` on loopback."""

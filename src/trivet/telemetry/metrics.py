@@ -96,7 +96,7 @@ class Family(Generic[Child]):
         self.type: Type = type
         self.labels = labels
         self.children: dict[tuple[str, ...], Child] = {}
-        self._make = make
+        self._make: Callable[[], Child] = make
         self._unbounded = unbounded
 
     def bind(self, *values: str) -> Child:

@@ -1,0 +1,62 @@
+"""The order of the policies, stated once: GATE, CALL and NESTED. Nothing else decides order.
+
+The gate runs once per request and knows only its head: the body is unread, so that refusing costs almost nothing. The
+call runs once per operation, with its arguments decoded. A nested call (one operation calling another) passes its own,
+shorter list: what the gate decided about the caller holds for all of the request.
+
+A policy with nothing to do for an operation returns the handler it was given, and so is not in the operation's chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trivet.core.call import Handler
+from trivet.core.operation import Operation
+from trivet.policies.authenticate import authenticate
+from trivet.policies.authorize import authorize
+from trivet.policies.deadline import deadline
+from trivet.policies.endpoint import endpoint
+from trivet.policies.isolate import isolate
+from trivet.policies.observe import observe, observe_nested
+from trivet.policies.transaction import transaction
+from trivet.runtime import Runtime
+
+Policy = Callable[[Operation[..., Any] | None, Runtime, Handler], Handler]
+"""Looks at an operation once, when the app is built, and returns the handler to use: a new one around `next`, or it.
+
+The operation is ``None`` for requests that lead to none; only `observe` sees those.
+"""
+
+GATE: tuple[Policy, ...] = (observe, deadline, authenticate, authorize)
+CALL: tuple[Policy, ...] = (transaction,)
+NESTED: tuple[Policy, ...] = (observe_nested, isolate)
+
+
+def bind(policies: Sequence[Policy], operation: Operation[..., Any] | None, runtime: Runtime, last: Handler) -> Handler:
+    """Wrap `last` with the policies, the first one outermost."""
+    handler = last
+    for policy in reversed(policies):
+        handler = policy(operation, runtime, handler)
+    return handler
+
+
+def gate(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
+    """Return the handler that a transport calls with the head of a request; `next` reads the body and goes on."""
+    return bind(GATE, operation, runtime, next)
+
+
+def call(operation: Operation[..., Any], runtime: Runtime) -> Handler:
+    """Return the handler that runs an operation whose arguments are decoded."""
+    return bind(CALL, operation, runtime, endpoint(operation, runtime))
+
+
+def nested(operation: Operation[..., Any], runtime: Runtime) -> Handler:
+    """Return the handler by which other operations call this one."""
+    return bind(NESTED, operation, runtime, endpoint(operation, runtime))
+
+
+def unrouted(runtime: Runtime, next: Handler) -> Handler:
+    """Return the handler for a request that leads to no operation: it is observed, and `next` raises why."""
+    return bind((observe,), None, runtime, next)

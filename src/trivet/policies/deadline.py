@@ -1,0 +1,128 @@
+"""Deadlines: an answer exists in time or not at all. Streams have an idle time and an age instead.
+
+The time counts from the arrival, queueing included. A caller may shorten it, never lengthen it past the operation's
+maximum. What is left travels on: nested calls and database statements see the same deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from trivet.core.call import Call, Handler, Outcome
+from trivet.core.clock import Deadline
+from trivet.core.declaration import Kind
+from trivet.core.error import DeadlineExceeded, InvalidArgument, Violation
+from trivet.core.operation import Operation
+from trivet.runtime import Runtime
+
+GRPC_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+
+def seconds_of(value: bytes) -> float | None:
+    """Read ``Request-Timeout``: decimal seconds."""
+    return float(value) if re.fullmatch(rb"\d{1,9}(\.\d{1,9})?", value) and float(value) > 0 else None
+
+
+def grpc_seconds_of(value: bytes) -> float | None:
+    """Read ``grpc-timeout``: at most eight digits and a unit."""
+    match = re.fullmatch(rb"(\d{1,8})([HMSmun])", value)
+    return int(match[1]) * GRPC_UNITS[match[2]] if match else None
+
+
+def connect_seconds_of(value: bytes) -> float | None:
+    """Read ``Connect-Timeout-Ms``: at most ten digits."""
+    return int(value) / 1000 if re.fullmatch(rb"\d{1,10}", value) else None
+
+
+REQUESTED: dict[str, tuple[bytes, Callable[[bytes], float | None]]] = {
+    "rest": (b"request-timeout", seconds_of),
+    "graphql": (b"request-timeout", seconds_of),
+    "grpc": (b"grpc-timeout", grpc_seconds_of),
+    "connect": (b"connect-timeout-ms", connect_seconds_of),
+}
+
+
+def allowed(default: float, maximum: float, requested: float | None) -> float:
+    """Return the seconds that a call gets: what the caller asked for up to the maximum, else the default."""
+    return default if requested is None else min(requested, maximum)
+
+
+def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
+    """End a call that is late with `DeadlineExceeded`, and a stream that is idle or old without an error."""
+    if operation is None:
+        return next
+    declared = operation.declaration
+    clock = runtime.clock
+    if operation.kind is Kind.STREAM:
+
+        async def streamed(call: Call) -> Outcome:
+            outcome = await next(call)
+            outcome.value = bounded(outcome.value, declared.idle, declared.age)
+            return outcome
+
+        return streamed
+
+    maximum = declared.timeout_max or declared.timeout
+
+    async def timed(call: Call) -> Outcome:
+        seconds = allowed(declared.timeout, maximum, requested_by(call))
+        until = Deadline(call.arrival + seconds, clock)
+        call.deadline = until
+        remaining = until.remaining()
+        if remaining <= 0:
+            raise DeadlineExceeded
+        try:
+            async with asyncio.timeout(remaining):
+                return await next(call)
+        except TimeoutError as late:
+            if until.remaining() > 0:
+                raise
+            raise DeadlineExceeded from late
+
+    return timed
+
+
+def requested_by(call: Call) -> float | None:
+    """Return how many seconds the caller gives, `None` if it does not say.
+
+    Raises:
+        InvalidArgument: The header field can not be read.
+    """
+    known = REQUESTED.get(call.protocol)
+    if known is None:
+        return None
+    name, read = known
+    value = call.header(name)
+    if value is None:
+        return None
+    seconds = read(value)
+    if seconds is None:
+        field = name.decode()
+        raise InvalidArgument(violations=(Violation(detail=f"{field}: not a time-out", pointer=f"#/{field}"),))
+    return seconds
+
+
+async def bounded(items: AsyncIterator[Any], idle: float, age: float) -> AsyncIterator[Any]:
+    """Yield items until none came for `idle` seconds or the stream is `age` seconds old; then close the source."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + age
+    try:
+        while (left := end - loop.time()) > 0:
+            silence = asyncio.timeout(min(idle, left))
+            try:
+                async with silence:
+                    item = await anext(items)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                if silence.expired():
+                    return
+                raise
+            yield item
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()

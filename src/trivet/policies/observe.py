@@ -1,0 +1,183 @@
+"""What happened: one access line and a handful of numbers per request, never a payload.
+
+Every exception that is not a domain error becomes `Internal` here, with its traceback in the log under the request id
+that the caller sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from trivet.core.call import Call, Handler, Outcome
+from trivet.core.declaration import Kind
+from trivet.core.error import Code, Error, Internal
+from trivet.core.operation import Operation
+from trivet.runtime import Runtime
+from trivet.telemetry.metrics import CounterChild, HistogramChild
+from trivet.telemetry.trace import trace_of
+
+UNROUTED = "unrouted"
+"""The operation's name in metrics where there is none."""
+
+
+class AccessLine(msgspec.Struct, omit_defaults=True):
+    """One request in the log."""
+
+    time: datetime
+    level: str
+    request_id: str
+    trace_id: str
+    operation: str
+    protocol: str
+    method: str
+    status: int
+    code: str
+    duration_ms: float
+    bytes: int
+    message: str = msgspec.field(default="request")
+    principal: str = ""
+    tenant: str | None = None
+    client: str | None = None
+    peer: str | None = None
+
+
+ENCODER = msgspec.json.Encoder()
+
+
+class Numbers:
+    """The metrics of one operation over one protocol, bound at the first request that ends with each code."""
+
+    __slots__ = ("_by_code", "_name", "_requests", "bytes", "in_flight", "seconds")
+
+    def __init__(self, name: str, protocol: str, runtime: Runtime) -> None:
+        metrics = runtime.metrics
+        labels = ("operation", "protocol")
+        self._name = (name, protocol)
+        self._requests = metrics.counter(
+            "trivet_requests_total", "Requests by how they ended.", ["operation", "protocol", "code"]
+        )
+        self.seconds: HistogramChild = metrics.histogram(
+            "trivet_request_seconds", "Time from arrival to the last byte sent.", labels
+        ).bind(name, protocol)
+        self.bytes: CounterChild = metrics.counter(
+            "trivet_response_bytes_total", "Bytes of response bodies.", labels
+        ).bind(name, protocol)
+        self.in_flight = metrics.gauge("trivet_requests_in_flight", "Requests that are being answered.").bind()
+        self._by_code: dict[str, CounterChild] = {}
+
+    def ended(self, code: str) -> None:
+        """Count a request that ended with this code."""
+        child = self._by_code.get(code)
+        if child is None:
+            child = self._by_code[code] = self._requests.bind(*self._name, code)
+        child.inc()
+
+
+def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
+    """Give the call its trace, catch what it ends with, and write its line once the transport has sent everything."""
+    name = operation.id if operation is not None else UNROUTED
+    streams = operation is not None and operation.kind is Kind.STREAM
+    clock, log, sink = runtime.clock, runtime.log, runtime.sink
+    by_protocol: dict[str, Numbers] = {}
+
+    async def observed(call: Call) -> Outcome:
+        numbers = by_protocol.get(call.protocol)
+        if numbers is None:
+            numbers = by_protocol[call.protocol] = Numbers(name, call.protocol, runtime)
+        numbers.in_flight.inc()
+        trace = call.trace = trace_of(call.headers)
+
+        def finish(status: int, size: int) -> None:
+            numbers.in_flight.dec()
+            seconds = clock.monotonic() - call.arrival
+            code = call.code.name if call.code is not None else "OK"
+            numbers.ended(code)
+            numbers.seconds.observe(seconds)
+            numbers.bytes.inc(size)
+            if sink.enabled("info"):
+                line = AccessLine(
+                    time=clock.now(),
+                    level="info",
+                    request_id=call.request_id,
+                    trace_id=trace.trace_id,
+                    operation=name,
+                    protocol=call.protocol,
+                    method=call.method,
+                    status=status,
+                    code=code,
+                    duration_ms=round(seconds * 1000, 3),
+                    bytes=size,
+                    principal=call.principal.subject,
+                    tenant=call.tenant,
+                    client=call.principal.client_id,
+                    peer=call.peer,
+                )
+                if sink.format == "json":
+                    sink.raw(ENCODER.encode(line) + b"\n")
+                else:
+                    shown = f"{call.method} {status} {line.duration_ms:g} ms"
+                    sink.line("info", shown, {"operation": name, "code": code, "request_id": call.request_id})
+
+        call.finish = finish
+        try:
+            outcome = await next(call)
+        except Error as refused:
+            call.code, call.error = refused.code, refused
+            raise
+        except asyncio.CancelledError:
+            call.code = Code.CANCELLED
+            raise
+        except Exception as broken:
+            call.code, call.error = Code.INTERNAL, broken
+            log.exception("unexpected error", broken, request_id=call.request_id, operation=name)
+            raise Internal from broken
+        if streams:
+            outcome.value = watched(outcome.value, call)
+        return outcome
+
+    async def watched(items: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:
+        try:
+            async for item in items:
+                yield item
+        except Error as refused:
+            call.code, call.error = refused.code, refused
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            call.code = Code.CANCELLED
+            raise
+        except Exception as broken:
+            call.code, call.error = Code.INTERNAL, broken
+            log.exception("unexpected error", broken, request_id=call.request_id, operation=name)
+            raise Internal from broken
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
+
+    return observed
+
+
+def observe_nested(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
+    """Count calls from one operation to another by how they end."""
+    if operation is None:
+        return next
+    calls = runtime.metrics.counter(
+        "trivet_nested_calls_total", "Calls from one operation to another by how they ended.", ["operation", "code"]
+    )
+    succeeded = calls.bind(operation.id, "OK")
+
+    async def counted(call: Call) -> Outcome:
+        try:
+            outcome = await next(call)
+        except Error as refused:
+            calls.bind(operation.id, refused.code.name).inc()
+            raise
+        succeeded.inc()
+        return outcome
+
+    return counted

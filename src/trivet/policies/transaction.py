@@ -1,0 +1,99 @@
+"""One unit of work per call: a command's is one transaction, begun at its first use and committed after the handler.
+
+When other writers are in the way (serialization failure, deadlock, a busy store) the whole handler runs again, at most
+three times, after a pause with full jitter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+from trivet.core.call import Call, Handler, Outcome
+from trivet.core.declaration import Kind
+from trivet.core.operation import Operation
+from trivet.data.database import Contention
+from trivet.policies.work import UnitOfWork
+from trivet.runtime import Runtime
+
+RETRIES = 3
+FIRST_PAUSE_SECONDS = 0.01
+
+
+def pause(attempt: int, chance: float) -> float:
+    """Return the seconds to wait before the next attempt: exponential with full jitter.
+
+    Args:
+        attempt: How many attempts failed, from 1.
+        chance: A random number in [0, 1).
+    """
+    return FIRST_PAUSE_SECONDS * 2.0**attempt * chance
+
+
+def transaction(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
+    """Open the unit of work that the operation's context stands on, and end it."""
+    if operation is None:
+        return next
+    if operation.kind in (Kind.COMMAND, Kind.JOB):
+        return _committed(operation, runtime, next)
+    if operation.kind is Kind.STREAM:
+        return _streamed(operation, runtime, next)
+    return _read(operation, runtime, next)
+
+
+def _committed(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
+    async def committed(call: Call) -> Outcome:
+        attempt = 0
+        while True:
+            work = call.work = UnitOfWork(runtime, call, operation.declaration, writes=True)
+            try:
+                outcome = await next(call)
+                await work.commit()
+            except Contention as contended:
+                await work.close()
+                attempt += 1
+                wait = pause(attempt, random.random())  # noqa: S311 - spreads retries, protects nothing
+                if attempt > RETRIES or (call.deadline is not None and call.deadline.remaining() <= wait):
+                    raise Contention(retry_after=1) from contended
+                await asyncio.sleep(wait)
+            except BaseException:
+                await work.close()
+                raise
+            else:
+                await work.close()
+                return outcome
+
+    return committed
+
+
+def _read(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
+    async def read(call: Call) -> Outcome:
+        work = call.work = UnitOfWork(runtime, call, operation.declaration, writes=False)
+        try:
+            return await next(call)
+        finally:
+            await work.close()
+
+    return read
+
+
+def _streamed(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
+    async def streamed(call: Call) -> Outcome:
+        work = call.work = UnitOfWork(runtime, call, operation.declaration, writes=False)
+        outcome = await next(call)
+        outcome.value = closing(outcome.value, work)
+        return outcome
+
+    async def closing(items: AsyncIterator[Any], work: UnitOfWork) -> AsyncIterator[Any]:
+        try:
+            async for item in items:
+                yield item
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
+            await work.close()
+
+    return streamed

@@ -1,0 +1,208 @@
+"""The unit of work: what stands behind the contexts of one call and of its nested calls.
+
+It opens the store at the first use, collects events and requests for later, and stores those in the same transaction
+just before the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from trivet.core.call import Call
+from trivet.core.clock import Deadline
+from trivet.core.context import Log, Read, Run, Write
+from trivet.core.declaration import Declaration, Kind
+from trivet.core.event import Event
+from trivet.core.job import JobStatus
+from trivet.core.module import Module
+from trivet.core.operation import Operation
+from trivet.core.principal import Principal
+from trivet.core.resource import Resource
+from trivet.data.database import Session
+from trivet.messaging.outbox import Message
+from trivet.runtime import Runtime
+
+T = TypeVar("T")
+
+
+class UnitOfWork:
+    """One transaction of a command, the reads of a query, or one delivery of a message.
+
+    Args:
+        runtime: What is open in this process.
+        call: The call at the root; nested calls share the work.
+        declaration: Of the operation at the root: where it reads, whether it needs a snapshot.
+        writes: Whether the store is opened for writing.
+    """
+
+    __slots__ = ("_call", "_declaration", "_messages", "_now", "_session", "runtime", "writes")
+
+    def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, *, writes: bool) -> None:
+        self.runtime = runtime
+        self.writes = writes
+        self._call = call
+        self._declaration = declaration
+        self._session: Session | None = None
+        self._messages: list[Message] = []
+        self._now: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"UnitOfWork(request_id={self._call.request_id!r}, writes={self.writes})"
+
+    # -- what contexts see
+
+    @property
+    def principal(self) -> Principal:
+        """Who is calling."""
+        return self._call.principal
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant of the caller's credential."""
+        return self._call.tenant
+
+    @property
+    def deadline(self) -> Deadline:
+        """By when the answer must exist; far away where nothing was set."""
+        deadline = self._call.deadline
+        return deadline if deadline is not None else Deadline(float("inf"), self.runtime.clock)
+
+    @property
+    def now(self) -> datetime:
+        """The instant at which this work was first asked for the time."""
+        if self._now is None:
+            self._now = self.runtime.clock.now()
+        return self._now
+
+    @property
+    def session(self) -> Session:
+        """The store, opened at the first use.
+
+        Raises:
+            RuntimeError: The app has no database.
+        """
+        if self._session is None:
+            self._session = self.runtime.open_database().session(
+                write=self.writes,
+                deadline=self._call.deadline,
+                reads=self._declaration.reads,
+                snapshot=self._declaration.snapshot,
+            )
+        return self._session
+
+    def new_id(self) -> UUID:
+        """Return a new identifier."""
+        return self.runtime.clock.new_id()
+
+    def log(self, module: Module) -> Log:
+        """Return the log that names the module and the request."""
+        return self.runtime.log.bind(module=module.name, request_id=self._call.request_id)
+
+    def resource(self, resource: Resource[T]) -> T:
+        """Return what the resource opened."""
+        opened: T = self.runtime.resource(resource)
+        return opened
+
+    # -- other operations
+
+    async def invoke(
+        self, caller: Read, operation: Operation[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Run another operation as part of this work; from a job, a command runs in its own transaction.
+
+        Raises:
+            TypeError: The caller's module does not use the other one, the arguments do not fit, or a query is asked to
+                write.
+        """
+        permitted(caller, operation)
+        alone = isinstance(caller, Run) and operation.kind is Kind.COMMAND
+        if operation.kind is Kind.COMMAND and not alone and not isinstance(caller, Write):
+            raise TypeError(f"{operation.id} is a command; a query can not call it: make the caller a command")
+        root = self._call
+        call = Call(
+            operation,
+            protocol="internal",
+            method="",
+            headers=(),
+            peer=root.peer,
+            arrival=self.runtime.clock.monotonic(),
+            request_id=root.request_id,
+            principal=root.principal,
+        )
+        call.tenant, call.trace, call.deadline = root.tenant, root.trace, root.deadline
+        call.arguments = operation.signature.arguments(args, dict(kwargs))
+        access = operation.declaration.access
+        call.unrestricted = access.acts_as == "module" or (caller._unrestricted and caller.module is operation.module)
+        if alone:
+            return (await self.runtime.handlers.root[operation](call)).value
+        call.work = self
+        return (await self.runtime.handlers.nested[operation](call)).value
+
+    # -- what happens after the commit
+
+    def emit(self, caller: Read, event: Event) -> None:
+        """Store the event when the work commits."""
+        self._messages.append(self.runtime.messages.event(caller.module, event, self._call, self))
+
+    async def send(
+        self, caller: Read, operation: Operation[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> UUID:
+        """Store a request for a command or a job, delivered after the work commits."""
+        permitted(caller, operation)
+        arguments = operation.signature.arguments(args, dict(kwargs))
+        message = self.runtime.messages.request(operation, arguments, self._call, self)
+        self._messages.append(message)
+        return message.id
+
+    def enqueue(self, operation: Operation[..., Any], arguments: Mapping[str, Any]) -> JobStatus:
+        """Store a request for a job on behalf of the caller and return its status."""
+        message = self.runtime.messages.request(operation, arguments, self._call, self)
+        self._messages.append(message)
+        return JobStatus(id=message.id, operation=operation.id, create_time=self.now)
+
+    async def follow(self, caller: Read, events: tuple[type[Event], ...]) -> AsyncIterator[Any]:
+        """Yield committed events of these types as they come, and note the position of each on the call."""
+        call = self._call
+        async for position, event in self.runtime.follow(events, call.resume_after):
+            call.position = position
+            yield event
+
+    def progress(self, done: int, total: int | None) -> None:
+        """Record how far a job is; the runner of jobs has its own."""
+        raise RuntimeError("only a job has progress")
+
+    # -- its end
+
+    async def commit(self) -> None:
+        """Store what was emitted and sent, make everything durable, then wake whoever waits for messages.
+
+        Raises:
+            Contention: Other writers are in the way; nothing is kept.
+        """
+        if self._messages:
+            await self.runtime.outbox.store(self.session, self._messages)
+        if self._session is not None:
+            await self._session.commit()
+        if self._messages:
+            self.runtime.wake()
+
+    async def close(self) -> None:
+        """Return what is borrowed; what was not committed is rolled back."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def permitted(caller: Read, operation: Operation[..., Any]) -> None:
+    """Refuse a call to a module that the caller's module does not use.
+
+    Raises:
+        TypeError: With the line to write.
+    """
+    if operation.module is not caller.module and operation.module not in caller.module.uses:
+        raise TypeError(
+            f"{caller.module.name} calls {operation.id} but does not use {operation.module.name}: "
+            f'write Module("{caller.module.name}", uses=[{operation.module.name}])'
+        )

@@ -1,0 +1,122 @@
+"""What type checkers must infer; `make check` runs both over this file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NewType, assert_type
+from uuid import UUID
+
+from trivet import (
+    AlreadyExists,
+    Command,
+    Event,
+    Job,
+    Module,
+    Page,
+    PageRequest,
+    Patch,
+    Query,
+    Read,
+    Run,
+    Stream,
+    Struct,
+    Write,
+)
+from trivet.core.edge import Edge
+
+ProductId = NewType("ProductId", UUID)
+
+
+class Product(Struct):
+    id: ProductId
+    sku: str = "x"
+
+
+class NewProduct(Struct):
+    sku: str
+
+
+class SkuTaken(AlreadyExists):
+    """A product with this SKU exists already."""
+
+    sku: str
+
+
+class Added(Event):
+    product_id: ProductId
+
+
+class Removed(Event):
+    product_id: ProductId
+
+
+m = Module("catalog")
+
+
+@m.query(public=True, timeout=3)
+async def get_product(ctx: Read, id: ProductId) -> Product:
+    return Product(id=id)
+
+
+@m.query(public=True)
+async def list_products(ctx: Read, page: PageRequest, brand: str | None = None) -> Page[Product]:
+    return Page(items=[])
+
+
+@m.command(scope="catalog.write", raises=[SkuTaken])
+async def create_product(ctx: Write, product: NewProduct) -> Product:
+    found = await ctx.call(get_product, ProductId(ctx.new_id()))
+    assert_type(found, Product)
+    page = await ctx.call(list_products, PageRequest(), brand="x")
+    assert_type(page, Page[Product])
+    ctx.emit(Added(product_id=found.id))
+    assert_type(await ctx.send(create_product, product), UUID)
+    return await ctx.call(create_product, product=product)
+
+
+@m.command(scope=["catalog.write", "catalog.admin"])
+async def update_product(ctx: Write, id: ProductId, changes: Patch[NewProduct]) -> Product:
+    found = await ctx.call(get_product, id)
+    return changes.apply(found)
+
+
+@m.query(internal=True, acts_as="module")
+async def count(ctx: Read) -> int:
+    return 1
+
+
+@m.stream(public=True)
+async def watch(ctx: Read) -> AsyncIterator[Added | Removed]:
+    async for event in ctx.follow(Added, Removed):
+        assert_type(event, Added | Removed)
+        yield event
+
+
+@m.job(scope="catalog.write")
+async def rebuild(ctx: Run, day: str) -> int:
+    ctx.progress(1, 2)
+    assert_type(await ctx.call(create_product, NewProduct(sku="x")), Product)
+    return 1
+
+
+@m.edge(Product, "like", public=True)
+async def like(ctx: Read, products: Sequence[Product], page: PageRequest) -> Sequence[Page[Product]]:
+    return []
+
+
+@m.on(Added)
+async def added(ctx: Write, event: Added) -> None:
+    ctx.log.info("added", product=event.product_id)
+
+
+def types() -> None:
+    """Say what the declarations are."""
+    a: Query[..., Product] = get_product
+    b: Command[..., Product] = create_product
+    c: Stream[..., Added | Removed] = watch
+    d: Job[..., int] = rebuild
+    e: Edge[Any, ..., Page[Product]] = like
+    error = SkuTaken(sku="x", detail="why")
+    assert_type(error.sku, str)
+    assert_type(error.detail, str | None)
+    _ = (a, b, c, d, e)
