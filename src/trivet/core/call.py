@@ -55,7 +55,8 @@ class Call:
         deadline: By when the answer must exist.
         priority: Who goes first; the operation's unless the caller lowered it.
         arguments: Arguments by parameter name.
-        encode: Turns the result into the transport's bytes; runs before the commit.
+        expand: Adds to the result what the caller asked for besides, while the unit of work is open.
+        encode: Turns the (expanded) result into the transport's bytes; runs before the commit.
         unrestricted: Whether the operation acts with its module's own rights: row rules do not apply.
         work: The unit of work, while one is open.
         code: How it ended; ``None`` for success.
@@ -73,6 +74,7 @@ class Call:
         "deadline",
         "encode",
         "error",
+        "expand",
         "finish",
         "headers",
         "method",
@@ -116,6 +118,7 @@ class Call:
         self.deadline: Deadline | None = None
         self.priority: Priority | None = None
         self.arguments: Mapping[str, Any] = NO_ARGUMENTS
+        self.expand: Callable[[Any], Awaitable[Any]] | None = None
         self.encode: Callable[[Any], bytes] | None = None
         self.unrestricted = False
         self.work: Any = None

@@ -23,7 +23,10 @@ def endpoint(operation: Operation[..., Any], runtime: Runtime) -> Handler:
     async def run(call: Call) -> Outcome:
         value = await function(context(call.work, module, call.unrestricted), **call.arguments)
         encode = call.encode
-        return Outcome(value, encode(value) if encode is not None else None)
+        if encode is None:
+            return Outcome(value)
+        expand = call.expand
+        return Outcome(value, encode(value if expand is None else await expand(value)))
 
     async def stream(call: Call) -> Outcome:
         return Outcome(function(context(call.work, module, call.unrestricted), **call.arguments))
