@@ -1,0 +1,197 @@
+"""The tree of settings: every field with its type, its default and what it is for.
+
+The docstrings are the reference: ``trivet config explain``, the JSON Schema and the documentation are made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from trivet.core.shape import Struct, field
+from trivet.settings.secret import Secret, Url
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class ServerSettings(Struct):
+    """How the process listens, how many workers serve, and how it ends.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on; 0 picks a free one.
+        workers: Processes that serve requests.
+        management_host: Address of the listener for `/metrics`, `/livez` and `/readyz`; keep it private.
+        management_port: Port of that listener; 0 picks a free one, `off` starts none.
+        drain_wait: Seconds after SIGTERM in which new connections are still accepted while `/readyz` answers 503, so
+            that load balancers notice first. It also bounds how long idle connections are kept when a worker ends.
+        drain_timeout: Seconds that requests in flight then get to finish.
+        close_timeout: Seconds for stopping consumers and flushing telemetry at the very end.
+        start_timeout: Seconds within which a worker must be ready.
+        worker_timeout: Seconds after which a worker that does not respond at all is replaced.
+        keep_alive: Seconds for which an idle connection is kept; more than the idle time of load balancers (60).
+        head_timeout: Seconds within which the head of a request must have arrived.
+        backlog: Connections that may wait to be accepted.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    workers: Annotated[int, Meta(ge=1, le=1024)] = 1
+    management_host: str = "127.0.0.1"
+    management_port: Port | None = 9000
+    drain_wait: Seconds = 5
+    drain_timeout: Seconds = 20
+    close_timeout: Seconds = 3
+    start_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    worker_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 30
+    keep_alive: Seconds = 75
+    head_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 10
+    backlog: Annotated[int, Meta(ge=1, le=65535)] = 2048
+
+
+class DatabaseSettings(Struct):
+    """Where the tables are.
+
+    Attributes:
+        url: `sqlite:///file.db`, or `sqlite://` for a private temporary database.
+        create: Whether tables that do not exist are created at start; when not set, only in development.
+    """
+
+    url: Url = Url("sqlite:///trivet.db")
+    create: bool | None = None
+
+
+class RedisSettings(Struct):
+    """A store that processes share.
+
+    Attributes:
+        url: `redis://host:6379/0`; not set means that there is none.
+    """
+
+    url: Url | None = None
+
+
+class LimitSettings(Struct):
+    """What a request may be at most; larger ones are refused before they are read.
+
+    Attributes:
+        body: Bytes of a body (413).
+        url: Bytes of the request target (414).
+        headers: Bytes of all header fields together (431).
+    """
+
+    body: Size = 1024 * 1024
+    url: Size = 8 * 1024
+    headers: Size = 32 * 1024
+
+
+class RestSettings(Struct):
+    """How the REST face looks.
+
+    Attributes:
+        custom_methods: `colon` serves a custom method as `/orders/{id}:cancel`, `slash` as `/orders/{id}/cancel`.
+    """
+
+    custom_methods: Literal["colon", "slash"] = "colon"
+
+
+class LogSettings(Struct):
+    """What is written to standard output.
+
+    Attributes:
+        level: The least severe lines that are written.
+        format: `json` writes one object per line, `text` lines for people.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class TelemetrySettings(Struct):
+    """What is measured and sent elsewhere.
+
+    Attributes:
+        service: The name under which this app appears; the app's own name when not set.
+    """
+
+    service: str | None = None
+
+
+class IdentitySettings(Struct):
+    """Who callers are.
+
+    Attributes:
+        developer: Whether callers without credentials act as the developer, with every scope. Holds in development on
+            a loopback address only.
+    """
+
+    developer: bool = True
+
+
+class Settings(Struct):
+    """Everything that a process is told when it starts.
+
+    Attributes:
+        app: The application that commands use when they are not given one, as `module:attribute`.
+        environment: `development` makes the app convenient, `production` makes it safe.
+        secret_key: Signs page tokens; at least 32 characters, the same in all processes. When not set it is random
+            for each start. `TRIVET_SECRET_KEY_FILE` names a file that holds it.
+        server: How the process listens, how many workers serve, and how it ends.
+        database: Where the tables are.
+        redis: A store that processes share.
+        limits: What a request may be at most.
+        rest: How the REST face looks.
+        log: What is written to standard output.
+        telemetry: What is measured and sent elsewhere.
+        identity: Who callers are.
+    """
+
+    app: str | None = None
+    environment: Literal["development", "production"] = "production"
+    secret_key: Secret = field(default_factory=Secret.generate)
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    limits: LimitSettings = LimitSettings()
+    rest: RestSettings = RestSettings()
+    log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    identity: IdentitySettings = IdentitySettings()
+
+    @property
+    def development(self) -> bool:
+        """Whether the environment is ``development``."""
+        return self.environment == "development"
+
+
+DEVELOPMENT: Mapping[str, Any] = {
+    "log.format": "text",
+    "server.drain_wait": 0.0,
+    "server.drain_timeout": 1.0,
+    "server.close_timeout": 1.0,
+}
+"""Defaults that are different in development: lines for people, and Ctrl-C ends at once."""
+
+SECRET_KEY_LENGTH_MIN = 32
+
+
+def environment_name(path: str) -> str:
+    """Return the environment variable of a setting: ``server.port`` is ``TRIVET_SERVER__PORT``."""
+    return "TRIVET_" + path.upper().replace(".", "__")
+
+
+def environment_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings by path as environment variables, for a process that is to be started with them."""
+
+    def text(value: Any) -> str:
+        if value is None:
+            return "none"
+        if isinstance(value, bool):
+            return str(value).lower()
+        return value.reveal() if isinstance(value, Secret) else str(value)
+
+    return {environment_name(path): text(value) for path, value in values.items()}
