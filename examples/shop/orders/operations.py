@@ -50,7 +50,7 @@ async def list_orders(
     )
 
 
-@module.command(scope="orders.write", raises=[ProductUnknown, OutOfStock, CurrenciesDiffer])
+@module.command(scope="orders.write", raises=[ProductUnknown, OutOfStock, CurrenciesDiffer], timeout=5, timeout_max=30)
 async def create_order(ctx: Write, order: NewOrder) -> Order:
     """Place an order: its stock is reserved at once, the money is asked for afterwards."""
     customer = await ctx.call(get_customer, order.customer_id)

@@ -1,0 +1,149 @@
+"""However many orders come at once, and whatever dies meanwhile: the shop sells what it has, and tells the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.shop.serving import PATIENCE_SECONDS, Serving, pages, serving
+
+PARALLEL = 200
+LEFT = 50
+
+
+async def test_two_hundred_parallel_orders_for_the_last_fifty_items_sell_exactly_fifty(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=2) as shop:
+        async with client_of(shop) as client:
+            customer = await new_customer(client, "Ada Lovelace", "ada@example.com")
+            product = await new_product(client, "LAST-50", stock=LEFT)
+            answers = await asyncio.gather(
+                *(place(client, customer["id"], {product["id"]: 1}) for _ in range(PARALLEL))
+            )
+            assert Counter(answer.status_code for answer in answers) == {201: LEFT, 400: PARALLEL - LEFT}
+            refusals = [answer.json() for answer in answers if answer.status_code == 400]
+            assert {refusal["reason"] for refusal in refusals} == {"OUT_OF_STOCK"}
+            assert (await get(client, f"/v1/products/{product['id']}"))["stock"] == 0
+            orders = await all_settled(client, customer["id"])
+            assert Counter(order["status"] for order in orders) == {"CONFIRMED": LEFT}
+
+
+@pytest.mark.slow
+async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents_nothing(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    stock = 400
+    with serving(tmp_path, workers=2) as shop:
+        async with client_of(shop) as client:
+            rich = await new_customer(client, "Ada Lovelace", "ada@example.com", limit="100000.00")
+            poor = await new_customer(client, "Emil Berg", "emil@example.com", limit="15.00")
+            goods = [(await new_product(client, f"GOODS-{n}", stock=stock, price="10.00"))["id"] for n in range(5)]
+            answered: list[dict[str, Any]] = []
+            done = asyncio.Event()
+
+            async def shopper(seed: int) -> None:
+                taste = random.Random(seed)
+                while not done.is_set():
+                    customer = taste.choice((rich, rich, poor))["id"]
+                    wanted = {product: taste.randint(1, 2) for product in taste.sample(goods, taste.randint(1, 3))}
+                    try:
+                        answer = await place(client, customer, wanted)
+                    except httpx2.TransportError:
+                        continue  # the worker died; whether the order exists is what we are about to see
+                    if answer.status_code == 201:
+                        answered.append(answer.json())
+
+            async def killer() -> None:
+                for _ in range(4):
+                    await asyncio.sleep(0.3 + chance.random() / 2)
+                    shop.kill_worker(chance.randrange(2))
+                await asyncio.sleep(0.5)
+                done.set()
+
+            await asyncio.gather(killer(), *(shopper(n) for n in range(8)))
+            orders = [order for who in (rich, poor) for order in await all_settled(client, who["id"])]
+            by_id = {order["id"]: order for order in orders}
+
+            assert answered, "no order was placed"
+            assert {order["id"] for order in answered} <= set(by_id), "an answered order was lost"
+            assert {order["status"] for order in orders} <= {"CONFIRMED", "CANCELLED"}
+
+            sold: Counter[str] = Counter()
+            for order in orders:
+                payment = await only_payment(client, order["id"])
+                expected = "CAPTURED" if order["status"] == "CONFIRMED" else "DECLINED"
+                assert (payment["status"], payment["amount"]) == (expected, order["total"])
+                if order["status"] == "CONFIRMED":
+                    sold.update({line["product_id"]: line["quantity"] for line in order["lines"]})
+            for product in goods:
+                assert (await get(client, f"/v1/products/{product}"))["stock"] == stock - sold[product]
+
+            references = {payment["reference"] async for payment in pages(client, "/v1/payments")}
+            assert references == {order["id"] async for order in pages(client, "/v1/orders")}, "a phantom payment"
+
+
+def client_of(shop: Serving) -> httpx2.AsyncClient:
+    limits = httpx2.Limits(max_connections=PARALLEL)
+    return httpx2.AsyncClient(base_url=shop.url, timeout=PATIENCE_SECONDS, limits=limits)
+
+
+async def get(client: httpx2.AsyncClient, path: str) -> dict[str, Any]:
+    answer = await client.get(path)
+    answer.raise_for_status()
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def new_customer(
+    client: httpx2.AsyncClient, name: str, email: str, limit: str = "1000000.00"
+) -> dict[str, Any]:
+    address = {"street": "Lindenstraße 1", "postal_code": "10969", "city": "Berlin", "country": "DE"}
+    answer = await client.post("/v1/customers", json={"name": name, "email": email, "address": address})
+    assert answer.status_code == 201, answer.text
+    customer: dict[str, Any] = answer.json()
+    limited = await client.post(
+        f"/v1/customers/{customer['id']}:limit", json={"limit": {"amount": limit, "currency": "EUR"}}
+    )
+    assert limited.status_code == 200, limited.text
+    return customer
+
+
+async def new_product(client: httpx2.AsyncClient, sku: str, stock: int, price: str = "9.90") -> dict[str, Any]:
+    product = {
+        "sku": sku,
+        "name": "Oak chair",
+        "brand": "Nordwald",
+        "price": {"amount": price, "currency": "EUR"},
+        "stock": stock,
+    }
+    answer = await client.post("/v1/products", json=product)
+    assert answer.status_code == 201, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def place(client: httpx2.AsyncClient, customer_id: str, wanted: dict[str, int]) -> httpx2.Response:
+    lines = [{"product_id": product, "quantity": quantity} for product, quantity in wanted.items()]
+    return await client.post(
+        "/v1/orders",
+        json={"customer_id": customer_id, "lines": lines},
+        headers={"Request-Timeout": "30"},
+    )
+
+
+async def all_settled(client: httpx2.AsyncClient, customer_id: str) -> list[dict[str, Any]]:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            orders = [order async for order in pages(client, "/v1/orders", customer_id=customer_id)]
+            if all(order["status"] != "PENDING" for order in orders):
+                return orders
+            await asyncio.sleep(0.05)
+
+
+async def only_payment(client: httpx2.AsyncClient, reference: str) -> dict[str, Any]:
+    [payment] = [payment async for payment in pages(client, "/v1/payments", reference=reference)]
+    return payment
