@@ -1,0 +1,168 @@
+"""The seam of the relational store: what an engine must do and what it promises.
+
+An engine opens once per process. A `Session` is the store as one unit of work sees it: it begins at the first
+statement, holds at most one connection, never waits for a second one, and runs its statements one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from trivet.core.clock import Deadline
+from trivet.core.error import Unavailable
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import sqlalchemy as sa
+
+    from trivet.data.statement import Statement
+
+Dialect = Literal["sqlite", "postgresql"]
+Reads = Literal["replica", "session", "primary"]
+Row = tuple[Any, ...]
+
+
+class Contention(Unavailable):
+    """Other writers kept this transaction from finishing; retry it."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database can not be reached or has no free connection."""
+
+    @classmethod
+    def because(cls, why: str) -> Self:
+        """Return the error whose text (logs, tracebacks, the command line) says why and what to do.
+
+        A caller of the API never sees it: transports render `detail` and `message`.
+        """
+        error = cls()
+        error.args = (why,)
+        return error
+
+
+class UniqueViolated(Exception):
+    """A row with these values exists already; the table turns this into the module's own error.
+
+    Args:
+        columns: The columns of the unique constraint that was violated.
+    """
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.columns = columns
+        super().__init__(f"not unique: {', '.join(columns)}")
+
+
+class TransactionFailed(RuntimeError):
+    """A statement of this transaction failed, somebody caught that, and went on: nothing of it can be kept.
+
+    Every engine behaves so, because PostgreSQL does. To find out whether a row exists, look for it first or insert
+    with ``ON CONFLICT DO NOTHING``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("a statement of this transaction failed before: let its error end the operation")
+
+
+class Session(Protocol):
+    """The store as one unit of work sees it.
+
+    A reading session borrows a connection per statement (for the whole of its life with `snapshot`). A writing session
+    begins a transaction at its first statement and ends it with `commit` or `rollback`; both may be called without
+    anything having begun. After a statement failed or was cancelled, a writing session is fit for `rollback` only.
+    `commit` is not interrupted by cancellation: it finishes, then the cancellation is raised. `rollback` and `close`
+    may be called more than once; after either, the next statement begins anew.
+    """
+
+    writes: bool
+    """Whether this session may change rows."""
+
+    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
+        """Run a statement and return its rows as the driver gives them.
+
+        Args:
+            statement: Compiled for the dialect of this database.
+            values: In the order of `Statement.parameters`, as the driver takes them.
+
+        Raises:
+            UniqueViolated: A unique constraint was violated.
+            Contention: Another transaction is in the way; the whole unit of work may be retried.
+            DatabaseUnavailable: The store can not be reached.
+            DeadlineExceeded: The session's deadline passed.
+            TransactionFailed: An earlier statement of this transaction failed.
+        """
+        ...
+
+    async def execute(self, statement: Statement, values: Sequence[Any]) -> int:
+        """Run a statement and return how many rows it changed; raises what `fetch` raises."""
+        ...
+
+    async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
+        """Run a statement once for each sequence of values; raises what `fetch` raises."""
+        ...
+
+    async def commit(self) -> None:
+        """Make everything durable, or keep nothing.
+
+        Raises:
+            Contention: Another transaction is in the way; nothing was kept.
+            TransactionFailed: A statement failed before; nothing was kept.
+        """
+        ...
+
+    async def rollback(self) -> None:
+        """Undo everything since the transaction began."""
+        ...
+
+    async def close(self) -> None:
+        """Return what is borrowed; an open transaction is rolled back."""
+        ...
+
+    async def driver_connection(self) -> Any:
+        """Return the driver's connection with this unit's transaction open on it, for what a team brings itself."""
+        ...
+
+
+class Database(Protocol):
+    """A relational store."""
+
+    dialect: Dialect
+    """Which compiled form of a statement it runs."""
+
+    async def open(self) -> None:
+        """Connect and verify that the store can be used.
+
+        Raises:
+            DatabaseUnavailable: With what to do about it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what runs and disconnect."""
+        ...
+
+    async def create(self, tables: Sequence[sa.Table]) -> None:
+        """Create the tables and indexes that do not exist; safe to run in several processes at once.
+
+        Raises:
+            DatabaseUnavailable: A table exists with other columns; the message names them.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return when a trivial statement was answered; raises `DatabaseUnavailable` otherwise."""
+        ...
+
+    def session(
+        self, *, write: bool, deadline: Deadline | None = None, reads: Reads = "session", snapshot: bool = False
+    ) -> Session:
+        """Return a session; nothing is borrowed or begun yet.
+
+        Args:
+            write: Whether it may change rows: then it runs on the primary in one transaction.
+            deadline: Bounds every statement.
+            reads: Which node a reading session may use.
+            snapshot: Whether a reading session sees everything as of one instant.
+        """
+        ...

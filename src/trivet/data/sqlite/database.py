@@ -1,0 +1,188 @@
+"""The file as one process has it open: one writer, one reader for the event loop, a few readers for threads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trivet.core.clock import Deadline
+from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session
+from trivet.data.sqlite.connection import Connection
+from trivet.data.sqlite.errors import reraise
+from trivet.data.sqlite.session import ReadSession, SnapshotSession, WriteSession
+from trivet.data.sqlite.waiting import acquire, patiently
+from trivet.data.statement import DIALECTS, Statement
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+READERS = 4
+"""Connections for snapshots and for slow reads, each opened when it is first needed."""
+
+
+class SqliteDatabase:
+    """A database file.
+
+    Args:
+        path: The file; it is created where its directory exists. ``None`` is a private temporary file that `close`
+            removes.
+
+    Attributes:
+        queue: Held by whoever holds the writer.
+        slow: Statements that took longer than the event loop should wait.
+        committer: The thread for commits and for slow statements of the writer.
+        threads: The threads for slow reads.
+    """
+
+    dialect: Dialect = "sqlite"
+
+    writer: Connection
+    reader: Connection
+    queue: asyncio.Lock
+    committer: ThreadPoolExecutor
+    threads: ThreadPoolExecutor
+
+    def __init__(self, path: Path | None) -> None:
+        self.slow: set[Statement] = set()
+        self._path = path
+        self._temporary: str | None = None
+        self._pid = 0
+        self._free: list[Connection] = []
+
+    def __repr__(self) -> str:
+        return f"SqliteDatabase({str(self._path) if self._path else 'temporary'})"
+
+    # -- life
+
+    async def open(self) -> None:
+        """Open the file in this process and verify that it can be read and written.
+
+        Raises:
+            DatabaseUnavailable: With what to do about it.
+        """
+        if self._path is None:
+            self._temporary = tempfile.mkdtemp(prefix="trivet-")
+        self._free = []
+        try:
+            self.writer = self._connect(write=True)
+            try:
+                await patiently(self._verify, None)
+                self.reader = self._connect(write=False)
+            except BaseException:
+                self.writer.close()
+                raise
+        except BaseException as error:
+            self._remove()
+            reraise(error, self)
+        self.queue = asyncio.Lock()
+        self._permits = asyncio.Semaphore(READERS)
+        self.committer = ThreadPoolExecutor(1, "trivet-sqlite-writer")
+        self.threads = ThreadPoolExecutor(READERS, "trivet-sqlite-reader")
+        self._pid = os.getpid()
+
+    def _connect(self, *, write: bool) -> Connection:
+        path = Path(self._temporary) / "trivet.db" if self._temporary else self._path
+        assert path is not None
+        return Connection(path, write=write)
+
+    def _verify(self) -> None:
+        [(mode,)] = self.writer.driver.execute("PRAGMA journal_mode=WAL").fetchall()
+        if mode != "wal":
+            raise DatabaseUnavailable.because(f"{self}: no write-ahead log here; use a local file system")
+        self.writer.command("BEGIN IMMEDIATE")  # fails where the file can not be written
+        self.writer.command("ROLLBACK")
+
+    def _remove(self) -> None:
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+
+    async def close(self) -> None:
+        """Finish what runs, close the file, and remove it if it was temporary."""
+        if self._pid != os.getpid():  # not open, or inherited by a fork and not ours to close
+            return
+        self._pid = 0
+        async with self.queue:
+            await asyncio.to_thread(self.committer.shutdown)
+            await asyncio.to_thread(self.threads.shutdown)
+            for connection in (self.reader, *self._free, self.writer):
+                connection.close()
+        self._remove()
+
+    async def ping(self) -> None:
+        """Return when a trivial statement was answered; raises `DatabaseUnavailable` otherwise."""
+        if self._pid != os.getpid():
+            raise DatabaseUnavailable.because(f"{self} is not open")
+        try:
+            self.reader.command("SELECT count(*) FROM sqlite_schema")
+        except sqlite3.Error as error:
+            reraise(error, self)
+
+    async def create(self, tables: Sequence[sa.Table]) -> None:
+        """Create the tables and indexes that do not exist; several processes may do so at once.
+
+        Raises:
+            DatabaseUnavailable: A table exists with other columns; the message names them.
+        """
+        from sqlalchemy.schema import CreateIndex, CreateTable
+
+        dialect = DIALECTS["sqlite"]
+        session = WriteSession(self, None)
+        try:
+            driver = await session.driver_connection()
+            for table in tables:
+                driver.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
+                existing = {row[1] for row in driver.execute(f'PRAGMA table_info("{table.name}")')}
+                self._agree(table.name, existing, {column.name for column in table.columns})
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    driver.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
+            await session.commit()
+        except sqlite3.Error as error:
+            reraise(error, self)
+        finally:
+            await session.close()
+
+    def _agree(self, table: str, existing: set[str], wanted: set[str]) -> None:
+        if existing == wanted:
+            return
+        lacks = ", ".join(sorted(wanted - existing))
+        keeps = ", ".join(sorted(existing - wanted))
+        raise DatabaseUnavailable.because(
+            f"{self}: table {table} was made from another shape"
+            + (f"; it lacks {lacks}" if lacks else "")
+            + (f"; it still has {keeps}" if keeps else "")
+            + ". Migrate it, or in development remove the file"
+        )
+
+    # -- sessions and their readers
+
+    def session(
+        self, *, write: bool, deadline: Deadline | None = None, reads: Reads = "session", snapshot: bool = False
+    ) -> Session:
+        """Return a session; nothing is borrowed or begun yet. There is one node, whatever `reads` says."""
+        if self._pid != os.getpid():
+            raise RuntimeError(f"{self} is not open in this process: await open() after the fork, not before it")
+        if write:
+            return WriteSession(self, deadline)
+        return SnapshotSession(self, deadline) if snapshot else ReadSession(self, deadline)
+
+    async def borrow(self, deadline: Deadline | None) -> Connection:
+        """Take a reader for a thread or a snapshot, waiting until one is free; whoever took it gives it back."""
+        await acquire(self._permits, deadline, DatabaseUnavailable.because(f"{self}: all {READERS} readers are taken"))
+        try:
+            return self._free.pop() if self._free else self._connect(write=False)
+        except BaseException:
+            self._permits.release()
+            raise
+
+    def give_back(self, connection: Connection) -> None:
+        """Return what was borrowed."""
+        self._free.append(connection)
+        self._permits.release()

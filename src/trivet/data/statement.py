@@ -1,0 +1,156 @@
+"""Statements: SQLAlchemy Core clauses, compiled once to the text and the order of values that a driver takes.
+
+SQLAlchemy writes the SQL, the driver runs it: no engine, no result object and no type processor stands between, so a
+statement costs what the driver costs. What that asks of whoever builds one:
+
+- Values arrive as the driver takes them (`trivet.data.columns` encodes them per dialect).
+- A list is one value: build ``column IN (...)`` with :func:`any_of` and pass :func:`list_value`. SQLAlchemy's own
+  expanding ``in_`` needs its values to be compiled and is refused here.
+- Constants in the clause, and those that a dialect adds (SQLite's ``LIMIT ? OFFSET ?``), are remembered and put in
+  their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import JSONB, asyncpg
+
+from trivet.data.database import Dialect
+
+DIALECTS: dict[str, sa.Dialect] = {"sqlite": sqlite.dialect(paramstyle="qmark"), "postgresql": asyncpg.dialect()}  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
+"""Compilers only: neither loads its driver."""
+
+
+class Form:
+    """A statement as one dialect has it.
+
+    Attributes:
+        sql: The text, with the driver's placeholders.
+        arrange: Puts values, given in the order of the statement's parameters, into the driver's order.
+        reads: Whether it changes nothing, so that it may be run again.
+    """
+
+    __slots__ = ("arrange", "reads", "sql")
+
+    def __init__(self, sql: str, arrange: Callable[[Sequence[Any]], Sequence[Any]], reads: bool) -> None:
+        self.sql = sql
+        self.arrange = arrange
+        self.reads = reads
+
+
+class Statement:
+    """A Core clause, compiled once for each dialect that runs it; immutable, built when the app is built.
+
+    Args:
+        clause: Any Core construct; its ``bindparam`` without a value are its parameters.
+        parameters: The order in which values are passed; that of their first appearance in the SQL when absent.
+    """
+
+    __slots__ = ("_clause", "_forms", "_parameters")
+
+    def __init__(self, clause: sa.Executable, parameters: Sequence[str] | None = None) -> None:
+        self._clause = clause
+        self._parameters = None if parameters is None else tuple(parameters)
+        self._forms: dict[str, Form] = {}
+
+    def __repr__(self) -> str:
+        return f"Statement({str(self._clause)!r})"
+
+    def on(self, dialect: Dialect) -> Form:
+        """Return the form for the dialect, compiled at the first call.
+
+        Raises:
+            ValueError: The parameters are not those of the clause, or it holds an expanding ``in_``.
+        """
+        try:
+            return self._forms[dialect]
+        except KeyError:
+            form = self._forms[dialect] = _compile(self._clause, dialect, self._parameters)
+            return form
+
+
+def _compile(clause: Any, dialect: Dialect, declared: tuple[str, ...] | None) -> Form:
+    compiled = clause.compile(dialect=DIALECTS[dialect])
+    sql = str(compiled).strip()
+    if "POSTCOMPILE" in sql:
+        raise ValueError(f"an expanding IN needs its values to be compiled; use any_of(): {sql}")
+    places: Sequence[str] = compiled.positiontup or ()
+    needed = list(dict.fromkeys(name for name in places if compiled.binds[name].required))
+    parameters = tuple(needed) if declared is None else declared
+    if not set(needed) <= set(parameters) <= set(places):
+        raise ValueError(f"the statement takes {needed}, declared are {list(parameters)}: {sql}")
+    constants = {name: value for name, value in compiled.params.items() if name not in parameters}
+    return Form(sql, _arrangement(parameters, places, constants), _reads(clause, sql))
+
+
+def _arrangement(
+    parameters: tuple[str, ...], places: Sequence[str], constants: dict[str, Any]
+) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    if tuple(places) == parameters:
+        return _as_given
+    names = (*parameters, *constants)
+    order = [names.index(name) for name in places]
+    extra = tuple(constants.values())
+    pick = itemgetter(*order)
+    if len(order) == 1:
+        return lambda values: (pick((*values, *extra)),)
+    return lambda values: pick((*values, *extra))
+
+
+def _as_given(values: Sequence[Any]) -> Sequence[Any]:
+    return values
+
+
+def _reads(clause: Any, sql: str) -> bool:
+    if isinstance(clause, sa.TextClause):
+        return sql[:6].upper() == "SELECT"
+    return bool(clause.is_select) and not clause.is_dml
+
+
+def any_of(columns: sa.ColumnElement[Any] | Sequence[sa.ColumnElement[Any]], parameter: str, dialect: Dialect) -> Any:
+    """Return ``columns IN (the rows of one list value)``.
+
+    Args:
+        columns: One column, or several compared together.
+        parameter: Names the value; pass what :func:`list_value` makes of the list.
+        dialect: The dialect that the clause will be compiled for.
+    """
+    if isinstance(columns, sa.ColumnElement):
+        if dialect == "postgresql":
+            return columns == sa.any_(sa.bindparam(parameter, type_=sa.ARRAY(columns.type)))
+        return columns.in_(sa.select(_members(parameter, "json_each").c.value))
+    if dialect == "postgresql":
+        members = sa.func.jsonb_array_elements(sa.bindparam(parameter, type_=JSONB)).table_valued("value")
+        texts = [members.c.value.op("->>")(sa.literal_column(str(index))) for index in range(len(columns))]
+        parts: list[Any] = [sa.cast(text, column.type) for text, column in zip(texts, columns, strict=True)]
+    else:
+        each = _members(parameter, "json_each")
+        paths = [sa.literal_column(f"'$[{index}]'") for index in range(len(columns))]
+        parts = [sa.func.json_extract(each.c.value, path) for path in paths]
+    return sa.tuple_(*columns).in_(sa.select(*parts))
+
+
+def list_value(values: Sequence[Any], dialect: Dialect, *, rows: bool = False) -> Any:
+    """Return a list as the one value that :func:`any_of` takes.
+
+    Args:
+        values: As the driver takes each; with `rows`, sequences of such values.
+        dialect: The dialect of the statement.
+        rows: Whether several columns are compared together.
+    """
+    if dialect == "postgresql" and not rows:
+        return list(values)
+    return _JSON.encode(values).decode()
+
+
+_JSON = msgspec.json.Encoder()
+
+
+def _members(parameter: str, function: str) -> sa.TableValuedAlias:
+    return getattr(sa.func, function)(sa.bindparam(parameter, type_=sa.Text)).table_valued("value")  # type: ignore[no-any-return]  # SQLAlchemy's func is untyped
