@@ -24,6 +24,11 @@ class Kind(enum.Enum):
     STREAM = "stream"
     JOB = "job"
 
+    @property
+    def writes(self) -> bool:
+        """Whether running it stores something: a command its changes, a job its request."""
+        return self in (Kind.COMMAND, Kind.JOB)
+
 
 class Priority(enum.IntEnum):
     """Who goes first when there is not enough for everybody; a caller may lower it, never raise it."""

@@ -48,6 +48,13 @@ class Patch(Generic[T]):
     def __len__(self) -> int:
         return len(self._fields)
 
+    def to_builtins(self) -> dict[str, Any]:
+        """Return the patch as the plain values that it would be decoded from."""
+        return {
+            name: value.to_builtins() if isinstance(value, Patch) else msgspec.to_builtins(value)
+            for name, value in self._fields.items()
+        }
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return the new value of a field, or `default` where the patch does not touch it."""
         return self._fields.get(name, default)

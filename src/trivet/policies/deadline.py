@@ -66,21 +66,23 @@ def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Hand
         return streamed
 
     maximum = declared.timeout_max or declared.timeout
+    alarms = runtime.alarms
 
     async def timed(call: Call) -> Outcome:
         seconds = allowed(declared.timeout, maximum, requested_by(call))
         until = Deadline(call.arrival + seconds, clock)
         call.deadline = until
-        remaining = until.remaining()
-        if remaining <= 0:
+        if until.remaining() <= 0:
             raise DeadlineExceeded
+        alarm = alarms.arm(until.at)
         try:
-            async with asyncio.timeout(remaining):
-                return await next(call)
-        except TimeoutError as late:
-            if until.remaining() > 0:
-                raise
-            raise DeadlineExceeded from late
+            return await next(call)
+        except asyncio.CancelledError as cancelled:
+            if alarm.rang and alarm.task.uncancel() == 0:
+                raise DeadlineExceeded from cancelled
+            raise
+        finally:
+            alarms.disarm(alarm)
 
     return timed
 

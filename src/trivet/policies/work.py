@@ -11,18 +11,22 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+import msgspec
+
 from trivet.core.call import Call
 from trivet.core.clock import Deadline
 from trivet.core.context import Log, Read, Run, Write
 from trivet.core.declaration import Declaration, Kind
-from trivet.core.event import Event
+from trivet.core.event import Event, aggregate_of
 from trivet.core.job import JobStatus
 from trivet.core.module import Module
 from trivet.core.operation import Operation
+from trivet.core.patch import Patch
 from trivet.core.principal import Principal
 from trivet.core.resource import Resource
 from trivet.data.database import Session
-from trivet.messaging.outbox import Message
+from trivet.messaging.jobs import queued
+from trivet.messaging.message import Message, MessageKind
 from trivet.runtime import Runtime
 
 T = TypeVar("T")
@@ -145,28 +149,49 @@ class UnitOfWork:
 
     def emit(self, caller: Read, event: Event) -> None:
         """Store the event when the work commits."""
-        self._messages.append(self.runtime.messages.event(caller.module, event, self._call, self))
+        name = self.runtime.subscribers.names.of(type(event))
+        self._store(MessageKind.EVENT, name, caller.module, event, aggregate=f"{name}/{aggregate_of(event)}")
 
     async def send(
         self, caller: Read, operation: Operation[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> UUID:
         """Store a request for a command or a job, delivered after the work commits."""
         permitted(caller, operation)
-        arguments = operation.signature.arguments(args, dict(kwargs))
-        message = self.runtime.messages.request(operation, arguments, self._call, self)
-        self._messages.append(message)
-        return message.id
+        return self._request(operation, operation.signature.arguments(args, dict(kwargs))).id
 
     def enqueue(self, operation: Operation[..., Any], arguments: Mapping[str, Any]) -> JobStatus:
         """Store a request for a job on behalf of the caller and return its status."""
-        message = self.runtime.messages.request(operation, arguments, self._call, self)
+        return queued(self._request(operation, arguments))
+
+    def _request(self, operation: Operation[..., Any], arguments: Mapping[str, Any]) -> Message:
+        kind = MessageKind.JOB if operation.kind is Kind.JOB else MessageKind.COMMAND
+        return self._store(kind, operation.id, operation.module, arguments)
+
+    def _store(self, kind: MessageKind, type: str, module: Module, payload: Any, aggregate: str = "") -> Message:
+        if not self.writes:
+            raise RuntimeError(f"{type}: only a command can store messages")
+        call = self._call
+        message = Message(
+            id=self.new_id(),
+            kind=kind,
+            type=type,
+            major=module.major,
+            module=module.name,
+            aggregate=aggregate,
+            payload=msgspec.json.encode(payload, enc_hook=_patches),
+            create_time=self.now,
+            principal=call.principal,
+            tenant=call.tenant,
+            trace=call.trace.traceparent if call.trace is not None else None,
+            request_id=call.request_id,
+        )
         self._messages.append(message)
-        return JobStatus(id=message.id, operation=operation.id, create_time=self.now)
+        return message
 
     async def follow(self, caller: Read, events: tuple[type[Event], ...]) -> AsyncIterator[Any]:
         """Yield committed events of these types as they come, and note the position of each on the call."""
         call = self._call
-        async for position, event in self.runtime.follow(events, call.resume_after):
+        async for position, event in self.runtime.open_feed().follow(events, call.resume_after):
             call.position = position
             yield event
 
@@ -183,7 +208,7 @@ class UnitOfWork:
             Contention: Other writers are in the way; nothing is kept.
         """
         if self._messages:
-            await self.runtime.outbox.store(self.session, self._messages)
+            await self.runtime.open_outbox().store(self.session, self._messages)
         if self._session is not None:
             await self._session.commit()
         if self._messages:
@@ -193,6 +218,13 @@ class UnitOfWork:
         """Return what is borrowed; what was not committed is rolled back."""
         if self._session is not None:
             await self._session.close()
+
+
+def _patches(value: Any) -> Any:
+    """Encode what msgspec does not know: a patch is the document that it came from."""
+    if isinstance(value, Patch):
+        return value.to_builtins()
+    raise NotImplementedError(f"{type(value).__name__} can not be stored in a message")
 
 
 def permitted(caller: Read, operation: Operation[..., Any]) -> None:

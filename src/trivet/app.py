@@ -1,0 +1,269 @@
+"""The app: modules and settings become an ASGI application. Everything that is knowable is decided here, at start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from trivet.contracts.lint import lint
+from trivet.contracts.model import Api, describe
+from trivet.core.call import Call
+from trivet.core.clock import Clock
+from trivet.core.context import Write
+from trivet.core.fault import Fault, FaultyApp, place_of_caller
+from trivet.core.module import Module
+from trivet.core.operation import Operation
+from trivet.core.principal import Principal
+from trivet.core.resource import Resource
+from trivet.policies import chain
+from trivet.policies.deliver import HANDLER, Deliveries
+from trivet.policies.work import UnitOfWork
+from trivet.runtime import Runtime
+from trivet.settings import Settings, load
+from trivet.telemetry.log import Sink
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+Seed = Callable[["Seeding"], Awaitable[None]]
+
+
+class App:
+    """Modules and settings as one ASGI application (HTTP and lifespan).
+
+    Mounted inside another application, whose lifespan does not reach it, it is run with ``async with app:`` there.
+
+    Args:
+        name: Names the app in documents, logs and metrics.
+        modules: The modules that it is made of.
+        resources: What the team brings of its own; opened in this order, closed in reverse.
+        mounts: ASGI applications by path prefix, served beside the operations.
+        seed: Fills an empty database, once, in development.
+        settings: What the process is told; read from flags, environment and ``trivet.toml`` when absent.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        modules: Iterable[Module],
+        resources: Iterable[Resource[Any]] = (),
+        mounts: Mapping[str, Asgi] | None = None,
+        seed: Seed | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.name = name
+        self.modules = tuple(modules)
+        self.resources = tuple(resources)
+        self.mounts = dict(mounts or {})
+        self.seed = seed
+        self.place = place_of_caller()
+        self._settings = settings
+        self._service: Service | None = None
+
+    def __repr__(self) -> str:
+        return f"App({self.name!r}, modules=[{', '.join(m.name for m in self.modules)}])"
+
+    @property
+    def settings(self) -> Settings:
+        """What the process is told; read at the first use where nothing was given.
+
+        Raises:
+            SettingsError: With everything that is wrong with them.
+        """
+        if self._settings is None:
+            self._settings, _ = load(os.environ)
+        return self._settings
+
+    def describe(self) -> tuple[Api, list[Fault]]:
+        """Return the model of the API and everything that keeps the app from starting."""
+        from trivet.data.catalog import bind, dialect_of
+        from trivet.messaging.subscribers import check
+
+        settings = self.settings
+        api, faults = describe(self.name, self.modules, settings.rest.custom_methods)
+        own = [fault for module in self.modules for fault in module.faults]
+        tables = bind(self.modules, dialect_of(settings.database.url.reveal()), settings.secret_key.reveal().encode())
+        return api, [*own, *self._faults(), *faults, *tables, *check(self.modules)]
+
+    def lint(self) -> list[Fault]:
+        """Return what does not keep the app from starting but should be better."""
+        return lint(self.describe()[0])
+
+    def build(self, *, clock: Clock | None = None, sink: Sink | None = None) -> Service:
+        """Decide everything that is knowable and return the service, which is not open yet.
+
+        Args:
+            clock: Time and identifiers; the machine's by default.
+            sink: Where log lines go; standard output by default.
+
+        Raises:
+            FaultyApp: With everything that is wrong.
+        """
+        api, faults = self.describe()
+        if faults:
+            raise FaultyApp(self.name, faults)
+        return Service(self, api, clock=clock, sink=sink)
+
+    def _faults(self) -> list[Fault]:
+        found: list[Fault] = []
+
+        def fault(rule: str, problem: str, mend: str) -> None:
+            found.append(Fault(rule=rule, place=self.place, problem=problem, mend=mend))
+
+        by_name: dict[str, Module] = {}
+        for module in self.modules:
+            other = by_name.setdefault(module.name, module)
+            if other is not module:
+                fault("module-name", f"two modules are called {module.name!r}: {other.place} and {module.place}", "Rename one.")
+            for used in module.uses:
+                if used not in self.modules:
+                    mend = f"Write App(..., modules=[..., {used.name}])."
+                    fault("module-uses", f"{module.name} uses {used.name}, which is not part of the app", mend)
+        for prefix in self.mounts:
+            if not prefix.startswith("/") or prefix.endswith("/") or len(prefix) < 2:
+                fault("mount", f"mount {prefix!r}", "A prefix starts with a slash and does not end in one.")
+        names = [resource.name for resource in self.resources]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            fault("resource-name", f"two resources are called {name!r}", "Rename one.")
+        return found
+
+    # -- running
+
+    async def start(self, *, clock: Clock | None = None, sink: Sink | None = None) -> Service:
+        """Build the app and open what it needs.
+
+        Raises:
+            FaultyApp: The app is wrong.
+            DatabaseUnavailable: The database can not be used.
+        """
+        service = self.build(clock=clock, sink=sink)
+        await service.open()
+        self._service = service
+        return service
+
+    async def stop(self) -> None:
+        """Close what is open; calling it twice is harmless."""
+        service, self._service = self._service, None
+        if service is not None:
+            await service.close()
+
+    async def __aenter__(self) -> App:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.stop()
+
+    @property
+    def service(self) -> Service:
+        """What is running.
+
+        Raises:
+            RuntimeError: Nothing is.
+        """
+        if self._service is None:
+            raise RuntimeError(f"{self.name} is not running: serve it with a lifespan, or use `async with app:`")
+        return self._service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await self.service.front(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except Exception as failed:
+                    await send({"type": "lifespan.startup.failed", "message": str(failed)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+class Service:
+    """An app that is built: its chains are bound, its routes compiled.
+
+    Args:
+        app: The app.
+        api: The model of its API.
+        clock: Time and identifiers.
+        sink: Where log lines go.
+    """
+
+    def __init__(self, app: App, api: Api, *, clock: Clock | None = None, sink: Sink | None = None) -> None:
+        from trivet.transports.front import Front
+
+        self.app = app
+        self.api = api
+        self.runtime = Runtime(app.name, app.settings, app.modules, app.resources, clock=clock, sink=sink)
+        for module in app.modules:
+            for operation in module.operations:
+                self.runtime.handlers.root[operation] = chain.call(operation, self.runtime)
+                self.runtime.handlers.nested[operation] = chain.nested(operation, self.runtime)
+        self.deliveries = Deliveries(self.runtime)
+        self.front = Front(api, self.runtime, app.mounts)
+
+    async def open(self) -> None:
+        """Open what the app needs, and fill an empty database in development.
+
+        Raises:
+            DatabaseUnavailable: The database can not be used.
+        """
+        await self.runtime.open(self.deliveries)
+        if self.app.seed is not None and self.runtime.settings.development:
+            try:
+                await Seeding(self.runtime).run(self.app.seed)
+            except BaseException:
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self.runtime.close()
+
+
+class Seeding:
+    """Fills an empty database once, also when several workers start at the same time.
+
+    Args:
+        runtime: What is open in this process.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @asynccontextmanager
+    async def write(self, module: Module) -> AsyncIterator[Write]:
+        """Open a context that acts as the module; what it did is committed at the end.
+
+        Args:
+            module: Whose tables are filled.
+        """
+        clock = self._runtime.clock
+        call = Call(
+            None, protocol="internal", method="seed", headers=(), peer=None, arrival=clock.monotonic(),
+            request_id=str(clock.new_id()), principal=Principal(subject=f"module:{module.name}"),
+        )  # fmt: skip
+        call.unrestricted = True
+        work = call.work = UnitOfWork(self._runtime, call, HANDLER, writes=True)
+        try:
+            yield Write(work, module, unrestricted=True)
+            await work.commit()
+        finally:
+            await work.close()
+
+    async def run(self, seed: Seed) -> None:
+        """Run the seed unless some worker did so before."""
+        await seed(self)

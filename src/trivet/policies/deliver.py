@@ -1,0 +1,119 @@
+"""Deliveries: how a stored message is handled, each in a unit of work of its own.
+
+The delivery is removed in the transaction of its handler, so that what the handler changes in the database happens
+once, however often the message is delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from trivet.core.call import Call
+from trivet.core.context import Run, Write
+from trivet.core.declaration import Access, Declaration
+from trivet.core.decode import Decoder, patched_shape, tolerant
+from trivet.core.event import Event
+from trivet.core.module import Module, Subscription
+from trivet.core.operation import Operation
+from trivet.core.principal import Principal
+from trivet.messaging.message import Message
+from trivet.messaging.runner import Progress, Settle
+from trivet.policies.work import UnitOfWork
+from trivet.runtime import Runtime
+from trivet.telemetry.trace import trace_of
+
+HANDLER = Declaration(access=Access(internal=True, acts_as="module"))
+"""What an event handler declares: it acts as its module."""
+
+
+class Deliveries:
+    """Runs event handlers, requested commands and jobs.
+
+    Args:
+        runtime: What is open in this process.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._arguments: dict[Operation[..., Any], Any] = {}
+
+    async def event(self, subscription: Subscription, event: Event, message: Message, settle: Settle) -> None:
+        """Run the handler as its module and remove the delivery, in one transaction."""
+        module: Module = subscription.module
+        call = self._call(None, message, Principal(subject=f"module:{module.name}", tenant=message.tenant))
+        call.unrestricted = True
+        work = call.work = UnitOfWork(self._runtime, call, HANDLER, writes=True)
+        try:
+            await subscription.handler(Write(work, module, unrestricted=True), event)
+            await settle(work.session)
+            await work.commit()
+        finally:
+            await work.close()
+
+    async def command(self, operation: Operation[..., Any], message: Message, settle: Settle) -> None:
+        """Run the command on behalf of whoever sent it and remove the delivery, in one transaction."""
+        call = self._call(operation, message, message.principal)
+        call.arguments = self._decode(operation, message.payload)
+        work = call.work = UnitOfWork(self._runtime, call, operation.declaration, writes=True)
+        try:
+            await self._runtime.handlers.nested[operation](call)
+            await settle(work.session)
+            await work.commit()
+        finally:
+            await work.close()
+
+    async def job(self, operation: Operation[..., Any], message: Message, progress: Progress) -> bytes:
+        """Run the job on behalf of whoever started it; no transaction is open meanwhile."""
+        call = self._call(operation, message, message.principal)
+        work = call.work = JobWork(self._runtime, call, operation.declaration, progress)
+        try:
+            context = Run(work, operation.module, call.unrestricted)
+            value = await operation.handler(context, **self._decode(operation, message.payload))
+            return msgspec.json.encode(value)
+        finally:
+            await work.close()
+
+    def _call(self, operation: Operation[..., Any] | None, message: Message, principal: Principal | None) -> Call:
+        trace = message.trace.encode() if message.trace else b""
+        call = Call(
+            operation,
+            protocol="internal",
+            method="",
+            headers=[(b"traceparent", trace)],
+            peer=None,
+            arrival=self._runtime.clock.monotonic(),
+            request_id=message.request_id or str(message.id),
+            principal=principal or Principal(),
+        )
+        call.tenant = message.tenant
+        call.trace = trace_of(call.headers)
+        if operation is not None:
+            call.unrestricted = operation.declaration.access.acts_as == "module"
+        return call
+
+    def _decode(self, operation: Operation[..., Any], payload: bytes) -> Mapping[str, Any]:
+        decoders = self._arguments.get(operation)
+        if decoders is None:
+            decoders = self._arguments[operation] = {
+                p.name: Decoder(p.type).json if patched_shape(p.type) else tolerant(p.type)
+                for p in operation.signature.parameters
+            }
+        raw = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+        return {name: decoders[name](bytes(value)) for name, value in raw.items() if name in decoders}
+
+
+class JobWork(UnitOfWork):
+    """The unit of work of a job: it reads, reports its progress, and each of its commands has a work of its own."""
+
+    __slots__ = ("_progress",)
+
+    def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, progress: Progress) -> None:
+        super().__init__(runtime, call, declaration, writes=False)
+        self._progress = progress
+
+    def progress(self, done: int, total: int | None) -> None:
+        """Record how far the job is."""
+        self._progress(done, total)

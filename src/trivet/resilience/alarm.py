@@ -1,0 +1,69 @@
+"""Alarms: cancel a task when its time is up, without a timer of the event loop for each of them.
+
+A timer per request costs several microseconds to set and to cancel. Here a request is put into a set and taken out
+again; while the set is not empty, one timer looks at it every `TICK_SECONDS`. A deadline may be late by that much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from trivet.core.clock import Clock
+
+TICK_SECONDS = 0.01
+
+
+class Alarm:
+    """One task and the instant at which it is cancelled.
+
+    Attributes:
+        at: On the monotonic clock.
+        rang: Whether it was.
+    """
+
+    __slots__ = ("at", "rang", "task")
+
+    def __init__(self, at: float, task: asyncio.Task[Any]) -> None:
+        self.at = at
+        self.task = task
+        self.rang = False
+
+
+class Alarms:
+    """All alarms of one process.
+
+    Args:
+        clock: Says what time it is.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._armed: set[Alarm] = set()
+        self._looking = False
+
+    def arm(self, at: float) -> Alarm:
+        """Cancel the current task at an instant unless the alarm is disarmed before."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("an alarm cancels a task, and this runs in none")
+        alarm = Alarm(at, task)
+        self._armed.add(alarm)
+        if not self._looking:
+            self._looking = True
+            task.get_loop().call_later(TICK_SECONDS, self._look)
+        return alarm
+
+    def disarm(self, alarm: Alarm) -> None:
+        """Forget the alarm; harmless after it rang."""
+        self._armed.discard(alarm)
+
+    def _look(self) -> None:
+        now = self._clock.monotonic()
+        for alarm in [alarm for alarm in self._armed if alarm.at <= now]:
+            self._armed.discard(alarm)
+            alarm.rang = True
+            alarm.task.cancel()
+        self._looking = bool(self._armed)
+        if self._looking:
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self._look)

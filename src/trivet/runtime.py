@@ -1,0 +1,203 @@
+"""The runtime: what is open while the process runs. It opens what settings name, and closes it in reverse."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from trivet.core.call import Handler
+from trivet.core.clock import Clock, SystemClock
+from trivet.core.module import Module
+from trivet.core.operation import Operation
+from trivet.core.principal import ANONYMOUS, DEVELOPER, Principal
+from trivet.core.resource import Resource
+from trivet.data.database import Database
+from trivet.messaging.dispatcher import Dispatcher, Runner
+from trivet.messaging.feed import Feed
+from trivet.messaging.outbox import Outbox
+from trivet.messaging.subscribers import Subscribers
+from trivet.resilience.alarm import Alarms
+from trivet.settings import Settings
+from trivet.telemetry.log import Logger, Sink
+from trivet.telemetry.metrics import Registry
+
+T = TypeVar("T")
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Handlers:
+    """The bound chains of every operation: as the root of a unit of work, and nested in another's."""
+
+    def __init__(self) -> None:
+        self.root: dict[Operation[..., Any], Handler] = {}
+        self.nested: dict[Operation[..., Any], Handler] = {}
+
+
+class Runtime:
+    """What policies and transports find open.
+
+    Args:
+        name: The app's.
+        settings: What the process was told.
+        modules: The app's modules.
+        resources: What the team brings.
+        clock: Time and identifiers; the machine's by default.
+        sink: Where log lines go; standard output by default.
+
+    Attributes:
+        ready: Whether everything is open.
+        draining: Whether the process was told to end; it still answers, but wants no new work.
+        default_principal: Who callers without credentials are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        modules: Sequence[Module],
+        resources: Sequence[Resource[Any]] = (),
+        *,
+        clock: Clock | None = None,
+        sink: Sink | None = None,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.modules = tuple(modules)
+        self.clock: Clock = clock or SystemClock()
+        self.sink = sink or Sink(
+            format=settings.log.format, level=settings.log.level, colour=sys.stdout.isatty()
+        )
+        self.log = Logger(self.sink)
+        self.metrics = Registry()
+        self.alarms = Alarms(self.clock)
+        self.handlers = Handlers()
+        self.subscribers = Subscribers(self.modules)
+        self.default_principal: Principal = default_principal(settings)
+        self.database: Database | None = None
+        self.outbox: Outbox | None = None
+        self.dispatcher: Dispatcher | None = None
+        self.feed: Feed | None = None
+        self.ready = False
+        self.draining = False
+        self._resources = tuple(resources)
+        self._opened: dict[int, Any] = {}
+        self._stack = AsyncExitStack()
+
+    def __repr__(self) -> str:
+        return f"Runtime({self.name!r}, ready={self.ready}, draining={self.draining})"
+
+
+    # -- opening and closing
+
+    async def open(self, runner: Runner) -> None:
+        """Open everything that the app needs, in the order in which it is needed.
+
+        Args:
+            runner: Handles stored messages in units of work.
+
+        Raises:
+            DatabaseUnavailable: With what to do about it.
+        """
+        try:
+            if self.needs_database:
+                await self._open_database()
+            for resource in self._resources:
+                self._opened[id(resource)] = await self._stack.enter_async_context(resource.open())
+            if self.database is not None:
+                await self._open_messaging(self.database, runner)
+        except BaseException:
+            await self.close()
+            raise
+        self.ready = True
+
+    async def close(self) -> None:
+        """Close everything in reverse; what is handled just now gets a moment to finish."""
+        self.ready = False
+        await self._stack.aclose()
+        self._opened.clear()
+        self.database = self.outbox = self.dispatcher = self.feed = None
+
+    @property
+    def needs_database(self) -> bool:
+        """Whether the app keeps anything: rows, events or requests for later."""
+        return any(m.tables or m.subscriptions or any(o.kind.writes for o in m.operations) for m in self.modules)
+
+    async def _open_database(self) -> None:
+        from trivet.data.catalog import open_database, schema
+        from trivet.messaging.tables import tables
+
+        settings = self.settings.database
+        database = open_database(settings.url.reveal())
+        await database.open()
+        self._stack.push_async_callback(database.close)
+        create = self.settings.development if settings.create is None else settings.create
+        if create:
+            await database.create([*schema(self.modules, database.dialect), *tables().all])
+        self.database = database
+
+    async def _open_messaging(self, database: Database, runner: Runner) -> None:
+        self.outbox = Outbox(self.subscribers)
+        self.feed = Feed(database)
+        self.dispatcher = Dispatcher(database, self.subscribers, runner)
+
+    # -- what is open
+
+    def open_database(self) -> Database:
+        """Return the store.
+
+        Raises:
+            RuntimeError: It is not open.
+        """
+        return _opened(self.database, "the database")
+
+    def open_outbox(self) -> Outbox:
+        """Return the outbox.
+
+        Raises:
+            RuntimeError: It is not open.
+        """
+        return _opened(self.outbox, "the outbox")
+
+    def open_feed(self) -> Feed:
+        """Return the feed of committed events.
+
+        Raises:
+            RuntimeError: It is not open.
+        """
+        return _opened(self.feed, "the feed of events")
+
+    def resource(self, resource: Resource[T]) -> T:
+        """Return what a resource opened.
+
+        Raises:
+            LookupError: The app does not list it, or it is not open.
+        """
+        try:
+            opened: T = self._opened[id(resource)]
+        except KeyError:
+            raise LookupError(
+                f"{resource!r} (at {resource.place}) is not open: list it in App(resources=[...])"
+            ) from None
+        return opened
+
+    def wake(self) -> None:
+        """Say that messages were committed."""
+        if self.dispatcher is not None:
+            self.dispatcher.wake()
+        if self.feed is not None:
+            self.feed.wake()
+
+
+def _opened(thing: T | None, name: str) -> T:
+    if thing is None:
+        raise RuntimeError(f"{name} is not open: run the app's lifespan, or `async with app:` around its use")
+    return thing
+
+
+def default_principal(settings: Settings) -> Principal:
+    """Return who callers without credentials are: the developer on a developer's own machine, else nobody."""
+    trusted = settings.development and settings.identity.developer and settings.server.host in LOOPBACK
+    return DEVELOPER if trusted else ANONYMOUS
