@@ -1,0 +1,1 @@
+"""The contract of an app, read from its modules: what is served, under which names, with which shapes."""

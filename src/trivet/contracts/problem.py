@@ -1,0 +1,147 @@
+"""How an error looks over HTTP: the status of each code, the address of each reason, and the edge's own refusals.
+
+::
+
+    InvalidArgument
+    ├── MalformedPath           400   not percent-encoded UTF-8
+    ├── UnexpectedBody          400   a body where none has a meaning (RFC 9110 section 9.3.1)
+    ├── NotAcceptable           406   nothing that `Accept` allows can be sent
+    ├── BodyTooLarge            413
+    ├── UrlTooLong              414
+    ├── UnsupportedMediaType    415
+    └── HeadersTooLarge         431
+    Unimplemented
+    ├── RouteNotFound           404   no operation has this path
+    └── MethodNotAllowed        405   with `Allow`
+    Unavailable
+    └── NotReady                503   starting, or draining
+"""
+
+from __future__ import annotations
+
+from trivet.core.error import Code, Error, InvalidArgument, Unavailable, Unimplemented
+
+STATUS: dict[Code, int] = {
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.ABORTED: 409,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INTERNAL: 500,
+    Code.DATA_LOSS: 500,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
+"""The HTTP status of each code, where no standard asks for another one."""
+
+PHRASES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    409: "Conflict",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    428: "Precondition Required",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    499: "Client Closed Request",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+SERVER_FAULTS = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
+"""Codes that say nothing beyond the request id."""
+
+
+def status_of(error: Error | type[Error]) -> int:
+    """Return the HTTP status of an error: the one a standard asks for, else its code's."""
+    return error.status or STATUS[error.code]
+
+
+def slug_of(error: Error | type[Error]) -> str:
+    """Return the last segment of the address that explains an error: its reason in kebab case."""
+    return error.reason.lower().replace("_", "-")
+
+
+class MalformedPath(InvalidArgument):
+    """The path is not percent-encoded UTF-8."""
+
+
+class UnexpectedBody(InvalidArgument):
+    """This request takes no body."""
+
+
+class NotAcceptable(InvalidArgument, status=406):
+    """Nothing that the Accept header allows can be sent."""
+
+    available: tuple[str, ...] = ()
+
+
+class BodyTooLarge(InvalidArgument, status=413):
+    """The body is too large."""
+
+    limit: int
+
+
+class UrlTooLong(InvalidArgument, status=414):
+    """The URL is too long."""
+
+    limit: int
+
+
+class UnsupportedMediaType(InvalidArgument, status=415):
+    """The body is in a format that this operation does not read."""
+
+    accepted: tuple[str, ...] = ()
+
+
+class HeadersTooLarge(InvalidArgument, status=431):
+    """The header fields are too large."""
+
+    limit: int
+
+
+class RouteNotFound(Unimplemented, status=404):
+    """Nothing is served under this path."""
+
+
+class MethodNotAllowed(Unimplemented, status=405):
+    """This method is not served under this path."""
+
+    allowed: tuple[str, ...] = ()
+
+
+class NotReady(Unavailable):
+    """This process is not ready to serve."""
+
+    waiting_for: tuple[str, ...] = ()
+
+
+REFUSALS: tuple[type[Error], ...] = (
+    MalformedPath,
+    UnexpectedBody,
+    RouteNotFound,
+    MethodNotAllowed,
+    NotAcceptable,
+    BodyTooLarge,
+    UrlTooLong,
+    UnsupportedMediaType,
+    HeadersTooLarge,
+    NotReady,
+)
+"""What the edge refuses by itself, in the order of their statuses."""
