@@ -33,7 +33,8 @@ def test_fields_named_like_secrets_are_hidden_in_both_formats() -> None:
 
 
 def test_a_line_break_in_a_value_does_not_make_a_second_line() -> None:
-    assert written(note="a\nb").count("\n") == 1
+    for format in ("json", "text"):
+        assert written(format, note="a\nb").count("\n") == 1
 
 
 def test_an_exception_is_written_with_its_traceback() -> None:

@@ -117,7 +117,7 @@ class Read:
 
     @property
     def now(self) -> datetime:
-        """The instant at which this call began, in UTC; the same for everything that it does."""
+        """The instant of this call, in UTC; the same however often it is asked for."""
         return self._work.now
 
     @property

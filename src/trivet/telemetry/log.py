@@ -68,10 +68,14 @@ class Sink:
 
     def _text(self, level: str, message: str, fields: Mapping[str, Any]) -> str:
         colour, off = (COLOURS[level], "\x1b[0m") if self.colour else ("", "")
-        shown = "  ".join(f"{name}={value}" for name, value in fields.items() if name != "traceback")
+        shown = "  ".join(f"{name}={_one_line(value)}" for name, value in fields.items() if name != "traceback")
         trace = fields.get("traceback")
         time = datetime.now().astimezone().strftime("%H:%M:%S")
         return f"{time} {colour}{level:<7}{off} {message}{'  ' + shown if shown else ''}\n" + (trace or "")
+
+
+def _one_line(value: Any) -> str:
+    return str(value).replace("\r", "\\r").replace("\n", "\\n")
 
 
 def _stdout(line: bytes) -> None:
