@@ -1,0 +1,1 @@
+"""The applications under measurement, each written as its framework's own documentation does it."""
