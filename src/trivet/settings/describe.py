@@ -43,6 +43,11 @@ class Leaf(Struct):
         return _plain(self.type)
 
     @property
+    def secret(self) -> bool:
+        """Whether the value is wrapped, because it or a part of it must not be shown."""
+        return self.plain in (Secret, Url)
+
+    @property
     def expects(self) -> str:
         """The type in words."""
         return describe(self.type)

@@ -15,7 +15,6 @@ import msgspec
 
 from trivet.core.shape import Struct
 from trivet.settings.describe import Leaf, groups, leaves
-from trivet.settings.secret import Secret, Url
 from trivet.settings.tree import DEVELOPMENT, SECRET_KEY_LENGTH_MIN, Settings, environment_name
 
 DEFAULT_FILE = Path("trivet.toml")
@@ -200,7 +199,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> It
         of = leaves().get(path.removesuffix("_file"))
         if path in leaves() and name == environment_name(path):
             yield Given(path=path, value=value, source=source, text=True)
-        elif path.endswith("_file") and of is not None and of.plain in (Secret, Url):
+        elif path.endswith("_file") and of is not None and of.secret:
             if environ.get(environment_name(of.path)):
                 other = environment_name(of.path)
                 problems.append(Problem(where=name, problem=f"{other} is set as well", mend="Set one of the two."))
@@ -244,11 +243,11 @@ def _meant(path: str, spelled: Callable[[str], str]) -> str:
 
 def _convert(leaf: Leaf, item: Given) -> Any:
     value = item.value
-    if isinstance(value, dict) and leaf.plain in (Secret, Url):
+    if isinstance(value, dict) and leaf.secret:
         value = _referred(value)
     if isinstance(value, str) and leaf.optional and _is_none(value, leaf):
         return None
-    if leaf.plain in (Secret, Url):
+    if leaf.secret:
         if not isinstance(value, str):
             raise ValueError("not text")
         return leaf.plain(value)
@@ -273,7 +272,7 @@ def _referred(value: Mapping[str, Any]) -> str:
 
 def _wrong_value(leaf: Leaf, item: Given, wrong: Exception) -> Problem:
     named = item.source.name if item.source.kind != "file" else f"{item.source.name}: {item.path}"
-    if leaf.plain in (Secret, Url):
+    if leaf.secret:
         shown = wrong.strerror or str(wrong) if isinstance(wrong, OSError) else str(wrong)
         if isinstance(wrong, UnicodeError):
             shown = "the file is not UTF-8 text"
@@ -355,7 +354,7 @@ RULES = (
     Rule(
         reads=("server.workers", "database.url"),
         title="database.url",
-        broken=lambda s, given: s.server.workers > 1 and s.database.url in ("sqlite://", "sqlite:///:memory:"),
+        broken=lambda s, given: s.server.workers > 1 and s.database.url.reveal() in ("sqlite://", "sqlite:///:memory:"),
         problem="is a private database, and each worker would have its own",
         mend="Use a file (sqlite:///name.db), or one worker.",
     ),

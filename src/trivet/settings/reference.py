@@ -9,7 +9,7 @@ import msgspec
 from trivet.core.shape import Struct
 from trivet.settings.describe import Leaf, attributes_of, leaves
 from trivet.settings.load import ALIASES
-from trivet.settings.secret import Secret, Url
+from trivet.settings.secret import Secret
 from trivet.settings.tree import DEVELOPMENT, Settings, environment_name
 
 
@@ -37,7 +37,7 @@ def shown(value: Any, leaf: Leaf | None = None) -> str:
         return "not set" if leaf is None or leaf.default is None else "off"
     if isinstance(value, bool):
         return str(value).lower()
-    return value.shown if isinstance(value, Url) else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def reference() -> list[Entry]:
@@ -48,7 +48,7 @@ def reference() -> list[Entry]:
         if leaf.path in DEVELOPMENT:
             default += f" (in development {shown(DEVELOPMENT[leaf.path])})"
         names = [environment_name(leaf.path)]
-        if leaf.plain in (Secret, Url):
+        if leaf.secret:
             names.append(f"{names[0]}_FILE")
         names += [alias for alias, path in ALIASES.items() if path == leaf.path]
         entries.append(
@@ -87,7 +87,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _schema_of(leaf: Leaf) -> dict[str, Any]:
-    if leaf.plain in (Secret, Url):
+    if leaf.secret:
         schema: dict[str, Any] = {"anyOf": [{"type": "string"}, REFERENCE_TO_FILE]}
     else:
         schema = msgspec.json.schema(leaf.type)
@@ -95,7 +95,7 @@ def _schema_of(leaf: Leaf) -> dict[str, Any]:
             schema["anyOf"] = [{"const": "off"} if m == {"type": "null"} else m for m in schema["anyOf"]]
     schema["description"] = leaf.description
     if leaf.default is not None:
-        schema["default"] = str(leaf.default) if isinstance(leaf.default, Url) else leaf.default
+        schema["default"] = shown(leaf.default) if leaf.secret else leaf.default
     return schema
 
 

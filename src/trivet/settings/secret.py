@@ -46,15 +46,18 @@ class Secret:
         raise TypeError("a Secret is not pickled; pass it through the environment or a file")
 
 
-class Url(str):
-    """The address of a store, a string whose ``repr`` and `shown` leave the password out."""
+class Url(Secret):
+    """The address of a store: everything but its password is shown."""
 
     __slots__ = ()
 
     @property
     def shown(self) -> str:
         """The address without its password."""
-        return PASSWORD.sub(rf"\g<user>:{HIDDEN}", self)
+        return PASSWORD.sub(rf"\g<user>:{HIDDEN}", self._value)
 
     def __repr__(self) -> str:
-        return repr(self.shown)
+        return f"Url({self.shown!r})"
+
+    def __str__(self) -> str:
+        return self.shown
