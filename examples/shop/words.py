@@ -45,11 +45,11 @@ GOODS = (
     Goods(code="CUR", name="curtain", room="bedroom", materials=FABRICS, low=29, high=190, phrase="Lined."),
     Goods(code="CSH", name="cushion", room="living", materials=FABRICS, low=15, high=79, phrase="Washable at 40 °C."),
     Goods(code="BLK", name="blanket", room="bedroom", materials=FABRICS, low=39, high=220, phrase="Warm and light."),
-    Goods(code="VAS", name="vase", room="living", materials=CLAYS + ("glass",), low=19, high=150, phrase="Watertight."),
+    Goods(code="VAS", name="vase", room="living", materials=(*CLAYS, "glass"), low=19, high=150, phrase="Watertight."),
     Goods(code="PLT", name="plate", room="kitchen", materials=CLAYS, low=9, high=45, phrase="Dishwasher safe."),
     Goods(code="MUG", name="mug", room="kitchen", materials=CLAYS, low=8, high=32, phrase="Holds 350 ml."),
     Goods(code="BWL", name="bowl", room="kitchen", materials=CLAYS + WOODS, low=9, high=89, phrase="Stacks."),
-    Goods(code="PAN", name="pan", room="kitchen", materials=("iron", "copper", "steel"), low=39, high=240, phrase="28 cm."),
+    Goods(code="PAN", name="pan", room="kitchen", materials=("iron", "steel"), low=39, high=240, phrase="28 cm."),
     Goods(code="KNF", name="knife", room="kitchen", materials=("steel",), low=19, high=210, phrase="Hand sharpened."),
     Goods(code="BRD", name="cutting board", room="kitchen", materials=WOODS, low=19, high=99, phrase="End grain."),
 )

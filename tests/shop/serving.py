@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -42,7 +41,8 @@ class Serving:
     def kill_worker(self, index: int) -> None:
         """Take a worker away without a word."""
         workers = self.workers()
-        os.kill(workers[index % len(workers)], signal.SIGKILL)
+        if workers:
+            os.kill(workers[index % len(workers)], signal.SIGKILL)
 
 
 @contextmanager
@@ -119,15 +119,3 @@ async def pages(client: httpx2.AsyncClient, path: str, **query: Any) -> AsyncIte
         token = body.get("next_page_token")
         if token is None:
             return
-
-
-async def settled(client: httpx2.AsyncClient, order_id: str) -> dict[str, Any]:
-    """Return the order once its money came or did not."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            answer = await client.get(f"/v1/orders/{order_id}")
-            answer.raise_for_status()
-            order: dict[str, Any] = answer.json()
-            if order["status"] != "PENDING":
-                return order
-            await asyncio.sleep(0.02)

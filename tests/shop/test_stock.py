@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.shop.customers import all_settled, get, new_customer, new_product, payment_of, place
 from tests.shop.serving import PATIENCE_SECONDS, Serving, pages, serving
 
 PARALLEL = 200
@@ -20,8 +21,8 @@ LEFT = 50
 async def test_two_hundred_parallel_orders_for_the_last_fifty_items_sell_exactly_fifty(tmp_path: Path) -> None:
     with serving(tmp_path, workers=2) as shop:
         async with client_of(shop) as client:
-            customer = await new_customer(client, "Ada Lovelace", "ada@example.com")
-            product = await new_product(client, "LAST-50", stock=LEFT)
+            customer = await new_customer(client)
+            product = await new_product(client, stock=LEFT)
             answers = await asyncio.gather(
                 *(place(client, customer["id"], {product["id"]: 1}) for _ in range(PARALLEL))
             )
@@ -39,9 +40,9 @@ async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents
     stock = 400
     with serving(tmp_path, workers=2) as shop:
         async with client_of(shop) as client:
-            rich = await new_customer(client, "Ada Lovelace", "ada@example.com", limit="100000.00")
-            poor = await new_customer(client, "Emil Berg", "emil@example.com", limit="15.00")
-            goods = [(await new_product(client, f"GOODS-{n}", stock=stock, price="10.00"))["id"] for n in range(5)]
+            rich = await new_customer(client, limit="100000.00")
+            poor = await new_customer(client, limit="15.00")
+            goods = [(await new_product(client, stock=stock, price="10.00"))["id"] for _ in range(5)]
             answered: list[dict[str, Any]] = []
             done = asyncio.Event()
 
@@ -74,7 +75,7 @@ async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents
 
             sold: Counter[str] = Counter()
             for order in orders:
-                payment = await only_payment(client, order["id"])
+                payment = await payment_of(client, order["id"])
                 expected = "CAPTURED" if order["status"] == "CONFIRMED" else "DECLINED"
                 assert (payment["status"], payment["amount"]) == (expected, order["total"])
                 if order["status"] == "CONFIRMED":
@@ -89,61 +90,3 @@ async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents
 def client_of(shop: Serving) -> httpx2.AsyncClient:
     limits = httpx2.Limits(max_connections=PARALLEL)
     return httpx2.AsyncClient(base_url=shop.url, timeout=PATIENCE_SECONDS, limits=limits)
-
-
-async def get(client: httpx2.AsyncClient, path: str) -> dict[str, Any]:
-    answer = await client.get(path)
-    answer.raise_for_status()
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-async def new_customer(
-    client: httpx2.AsyncClient, name: str, email: str, limit: str = "1000000.00"
-) -> dict[str, Any]:
-    address = {"street": "Lindenstraße 1", "postal_code": "10969", "city": "Berlin", "country": "DE"}
-    answer = await client.post("/v1/customers", json={"name": name, "email": email, "address": address})
-    assert answer.status_code == 201, answer.text
-    customer: dict[str, Any] = answer.json()
-    limited = await client.post(
-        f"/v1/customers/{customer['id']}:limit", json={"limit": {"amount": limit, "currency": "EUR"}}
-    )
-    assert limited.status_code == 200, limited.text
-    return customer
-
-
-async def new_product(client: httpx2.AsyncClient, sku: str, stock: int, price: str = "9.90") -> dict[str, Any]:
-    product = {
-        "sku": sku,
-        "name": "Oak chair",
-        "brand": "Nordwald",
-        "price": {"amount": price, "currency": "EUR"},
-        "stock": stock,
-    }
-    answer = await client.post("/v1/products", json=product)
-    assert answer.status_code == 201, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-async def place(client: httpx2.AsyncClient, customer_id: str, wanted: dict[str, int]) -> httpx2.Response:
-    lines = [{"product_id": product, "quantity": quantity} for product, quantity in wanted.items()]
-    return await client.post(
-        "/v1/orders",
-        json={"customer_id": customer_id, "lines": lines},
-        headers={"Request-Timeout": "30"},
-    )
-
-
-async def all_settled(client: httpx2.AsyncClient, customer_id: str) -> list[dict[str, Any]]:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            orders = [order async for order in pages(client, "/v1/orders", customer_id=customer_id)]
-            if all(order["status"] != "PENDING" for order in orders):
-                return orders
-            await asyncio.sleep(0.05)
-
-
-async def only_payment(client: httpx2.AsyncClient, reference: str) -> dict[str, Any]:
-    [payment] = [payment async for payment in pages(client, "/v1/payments", reference=reference)]
-    return payment

@@ -54,9 +54,7 @@ async def list_products(
     text: SearchText | None = None,
 ) -> Page[Product]:
     """List products, newest first, of one brand, within a range of prices, or with a text in their name."""
-    return await products.page(
-        ctx, by_filter, page, brand=brand, min_price=min_price, max_price=max_price, text=text
-    )
+    return await products.page(ctx, by_filter, page, brand=brand, min_price=min_price, max_price=max_price, text=text)
 
 
 @catalog.command(

@@ -45,9 +45,7 @@ async def list_orders(
     until: datetime | None = None,
 ) -> Page[Order]:
     """List the orders that the caller may see, newest first; `until` itself is left out."""
-    return await orders.page(
-        ctx, by_filter, page, customer_id=customer_id, status=status, since=since, until=until
-    )
+    return await orders.page(ctx, by_filter, page, customer_id=customer_id, status=status, since=since, until=until)
 
 
 @module.command(scope="orders.write", raises=[ProductUnknown, OutOfStock, CurrenciesDiffer], timeout=5, timeout_max=30)
