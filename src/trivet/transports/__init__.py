@@ -1,0 +1,1 @@
+"""Transports: bytes to calls, outcomes to bytes."""

@@ -1,0 +1,1 @@
+"""REST over HTTP: routes, strict binding, JSON, problem documents, server-sent events."""
