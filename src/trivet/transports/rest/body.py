@@ -1,0 +1,74 @@
+"""Reading the body of a request: the right format, not too large, and as few copies as the server allows."""
+
+from __future__ import annotations
+
+from trivet.contracts.body import Body
+from trivet.contracts.problem import BodyTooLarge, UnexpectedBody, UnsupportedMediaType
+from trivet.core.error import Cancelled, InvalidArgument, Violation
+from trivet.transports.rest.exchange import RestCall
+from trivet.transports.rest.media import content_type
+
+CHARSETS = (None, "utf-8", "utf8")
+
+
+def refuse_content(call: RestCall) -> None:
+    """Refuse a body where the method gives it no meaning (RFC 9110 section 9.3.1), as far as the head announces one.
+
+    Raises:
+        UnexpectedBody: The head announces a body.
+    """
+    fields = call.fields
+    if b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
+        raise UnexpectedBody(detail=f"{call.verb} takes its input from the URL; send no body.")
+
+
+async def read(call: RestCall, body: Body, limit: int) -> bytes:
+    """Return the body, empty where there is none.
+
+    Raises:
+        BodyTooLarge: It is larger than `limit`; where the head says so, nothing of it was read.
+        UnsupportedMediaType: It is not JSON in UTF-8.
+        Cancelled: The client went away.
+    """
+    fields = call.fields
+    length = fields.get(b"content-length")
+    if length is not None:
+        if not length.isdigit():
+            raise InvalidArgument(violations=(Violation(detail="not a length", pointer="#/content-length"),))
+        if int(length) > limit:
+            raise BodyTooLarge(limit=limit)
+    given = fields.get(b"content-type")
+    if given is not None or length not in (None, b"0"):
+        _check_format(given, fields.get(b"content-encoding"), body)
+    content = await _content(call, limit)
+    if content and given is None:
+        _check_format(None, None, body)
+    return content
+
+
+def _check_format(given: bytes | None, coding: bytes | None, body: Body) -> None:
+    if coding is not None and coding.strip().lower() not in (b"identity", b""):
+        raise UnsupportedMediaType(detail="A compressed body is not read; send it as it is.", accepted=body.media_types)
+    media_type, charset = content_type(given) if given is not None else (None, None)
+    if media_type not in body.media_types or charset not in CHARSETS:
+        raise UnsupportedMediaType(
+            detail=f"Send {body.media_types[0]} in UTF-8.",
+            accepted=body.media_types,
+        )
+
+
+async def _content(call: RestCall, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await call.receive()
+        if message["type"] == "http.disconnect":
+            call.gone = True
+            raise Cancelled
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge(limit=limit)
+        if not message.get("more_body", False):
+            return chunk if not chunks else b"".join((*chunks, chunk))
+        chunks.append(chunk)

@@ -1,0 +1,81 @@
+"""One HTTP request on its way to an operation and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from trivet.core.call import Call, Headers
+from trivet.core.error import Error
+from trivet.core.operation import Operation
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class RestCall(Call):
+    """A call with what binding and rendering need of its HTTP request.
+
+    Attributes:
+        verb: The HTTP method.
+        root: The path below which the app is mounted; empty at the top. Links start with it.
+        fields: Header fields by lower-case name; what came several times is joined by commas.
+        query: The query, undecoded.
+        values: The path's parameters, decoded, in order.
+        receive: Reads the body, and says when the client went away.
+        refusal: Why the request leads to no operation.
+        gone: Whether the client went away before the answer.
+    """
+
+    __slots__ = ("fields", "gone", "query", "receive", "refusal", "root", "values", "verb")
+
+    def __init__(
+        self,
+        operation: Operation[..., Any] | None,
+        scope: Scope,
+        receive: Receive,
+        path: str,
+        arrival: float,
+        new_request_id: Callable[[], str],
+    ) -> None:
+        headers: Headers = scope["headers"]
+        fields = dict(headers)
+        if len(fields) < len(headers):
+            fields = joined(headers)
+        given = fields.get(b"request-id")
+        client = scope.get("client")
+        self.verb: str = scope["method"]
+        super().__init__(
+            operation,
+            protocol="rest",
+            method=f"{self.verb} {path}",
+            headers=headers,
+            peer=client[0] if client else None,
+            arrival=arrival,
+            request_id=(
+                given.decode() if given is not None and REQUEST_ID.fullmatch(given) is not None else new_request_id()
+            ),
+        )
+        self.root: str = scope.get("root_path", "")
+        self.fields = fields
+        self.query: bytes = scope["query_string"]
+        self.values: list[str] = NO_VALUES
+        self.receive = receive
+        self.refusal: Error | None = None
+        self.gone = False
+
+
+NO_VALUES: list[str] = []
+
+
+def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return header fields by name, those that came several times joined by commas (RFC 9110 section 5.3)."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        fields[name] = fields[name] + b", " + value if name in fields else value
+    return fields
