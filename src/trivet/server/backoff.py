@@ -1,0 +1,22 @@
+"""When a crashed worker is started again."""
+
+from __future__ import annotations
+
+FIRST_SECONDS = 0.1
+LAST_SECONDS = 30.0
+HEALTHY_SECONDS = 60.0
+"""A worker that served this long did not crash because of how it starts."""
+
+
+def restart_delay(failures: int) -> float:
+    """Return the seconds to wait before the next start.
+
+    Args:
+        failures: Crashes in a row, the last one included; at least 1.
+    """
+    return float(min(LAST_SECONDS, FIRST_SECONDS * 2 ** min(failures - 1, 32)))
+
+
+def failures_after(failures: int, served_seconds: float) -> int:
+    """Return the crashes in a row, after a worker that served for so long crashed."""
+    return 1 if served_seconds >= HEALTHY_SECONDS else failures + 1

@@ -1,0 +1,160 @@
+"""What supervisor and worker say to each other, over a socket pair: a length and a message in msgpack.
+
+The socket is also how each knows of the other's death: it ends with the process, however that dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from trivet.core.shape import Struct
+from trivet.server.loading import Target
+
+LENGTH = 4
+MESSAGE_BYTES_MAX = 256 * 1024 * 1024
+
+
+class Order(Struct):
+    """What a worker is to do.
+
+    Attributes:
+        target: The application.
+        sockets: Descriptors of the listening sockets.
+        control: Descriptor of the socket to the supervisor.
+        name: Names the worker in logs and metrics.
+    """
+
+    target: Target
+    sockets: tuple[int, ...]
+    control: int
+    name: str
+
+
+class Ready(Struct, tag=True):
+    """The worker serves.
+
+    Attributes:
+        sources: Directories of the user's code that it loaded.
+    """
+
+    sources: tuple[str, ...] = ()
+
+
+class Failed(Struct, tag=True):
+    """The worker can not serve, and ends.
+
+    Attributes:
+        reason: Why, for people.
+        sources: Directories of the user's code that it got to.
+    """
+
+    reason: str
+    sources: tuple[str, ...] = ()
+
+
+class Report(Struct, tag=True):
+    """How a worker is.
+
+    Attributes:
+        number: That of the question; 0 for the last one, without a question.
+        metrics: A snapshot of its registry, empty where it has none.
+        ready: What its own ``/readyz`` says; ``None`` when that was not asked.
+        cut_off: Requests that were cut off at the end.
+    """
+
+    number: int
+    metrics: bytes = b""
+    ready: bool | None = None
+    cut_off: int = 0
+
+
+class Ask(Struct, tag=True):
+    """The supervisor wants a report.
+
+    Attributes:
+        number: Repeated in the report.
+        health: Whether readiness is wanted too.
+    """
+
+    number: int
+    health: bool = False
+
+
+class Drain(Struct, tag=True):
+    """The worker is to end in order.
+
+    Attributes:
+        wait: Seconds in which it still accepts connections while it says that it is not ready.
+        idle: Seconds for which it then keeps connections that have no request.
+        timeout: Seconds that requests in flight then get.
+    """
+
+    wait: float
+    idle: float
+    timeout: float
+
+
+FromWorker = Ready | Failed | Report
+FromSupervisor = Ask | Drain
+M = TypeVar("M")
+
+ENCODER = msgspec.msgpack.Encoder()
+
+
+class Channel(Generic[M]):
+    """One end of the socket pair.
+
+    Args:
+        sock: This end.
+        receives: The union of messages that arrive here.
+    """
+
+    def __init__(self, sock: socket.socket, receives: Any) -> None:
+        self._sock = sock
+        self._decoder = msgspec.msgpack.Decoder(receives)
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def open(self) -> None:
+        """Attach to the running event loop."""
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=self._sock)
+
+    async def receive(self) -> M | None:
+        """Return the next message, or ``None`` when the other end is gone."""
+        assert self._reader is not None
+        try:
+            length = int.from_bytes(await self._reader.readexactly(LENGTH), "big")
+            if length > MESSAGE_BYTES_MAX:
+                return None
+            message: M = self._decoder.decode(await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        return message
+
+    def send(self, message: FromWorker | FromSupervisor) -> None:
+        """Send a message; it is lost if the other end is gone."""
+        assert self._writer is not None
+        if not self._writer.is_closing():
+            self._writer.write(frame(message))
+
+    async def close(self) -> None:
+        """Send what is left, for at most a second, and close."""
+        if self._writer is not None:
+            try:
+                async with asyncio.timeout(1):
+                    await self._writer.drain()
+            except (TimeoutError, ConnectionError):
+                pass
+            self._writer.close()
+        else:
+            self._sock.close()
+
+
+def frame(message: FromWorker | FromSupervisor) -> bytes:
+    """Return a message as it crosses the socket."""
+    data = ENCODER.encode(message)
+    return len(data).to_bytes(LENGTH, "big") + data

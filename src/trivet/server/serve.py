@@ -1,0 +1,120 @@
+"""Serving an application from a command: binds the sockets, runs the supervisor, says where everything is."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from trivet.core.shape import Struct
+from trivet.server.listen import CannotListen, listen, url_of
+from trivet.server.loading import Target
+from trivet.server.process import environment
+from trivet.server.reload import Watch
+from trivet.server.supervisor import Listeners, Supervisor
+from trivet.settings import Settings, environment_of
+from trivet.settings.load import Provenance
+from trivet.telemetry.log import Logger, Sink
+
+
+class Address(Struct):
+    """Where a running application is.
+
+    Attributes:
+        url: Where requests go.
+        management_url: Where `/metrics` is; ``None`` when it is off.
+    """
+
+    url: str
+    management_url: str | None
+
+
+def serve(
+    target: Target,
+    settings: Settings,
+    provenance: Provenance,
+    *,
+    flags: Mapping[str, Any],
+    reload: bool = False,
+    started: Callable[[Address], None] | None = None,
+    failed: Callable[[str], None],
+    colour: bool = False,
+) -> int:
+    """Serve until a signal; returns the exit status.
+
+    Args:
+        target: The application.
+        settings: What the process was told.
+        provenance: Where each setting came from.
+        flags: Settings of the command line by path; workers get them through their environment.
+        reload: Whether workers are replaced when files change.
+        started: Called once with the addresses, when everything serves.
+        failed: Called with the reason when the application can not be served.
+        colour: Whether log lines for people are coloured.
+
+    Raises:
+        CannotListen: A port is taken, or an address is not this machine's.
+    """
+    server = settings.server
+    log = Logger(Sink(format=settings.log.format, level=settings.log.level, colour=colour))
+    serving = listen(
+        server.host,
+        server.port,
+        backlog=server.backlog,
+        setting=str(provenance["server.host"]),
+        mend="choose another with --port or PORT",
+    )
+    management = _listen_management(settings, provenance)
+    address = Address(url=url_of(serving), management_url=url_of(management) if management else None)
+    # Replaced workers must read what their predecessors signed, also when the key is a random one.
+    told = {**flags, "secret_key": settings.secret_key, "environment": settings.environment}
+
+    def begun() -> None:
+        log.info("serving", url=address.url, management_url=address.management_url or "off", workers=server.workers)
+        if started is not None:
+            started(address)
+
+    async def run() -> int:
+        supervisor = Supervisor(
+            target,
+            server,
+            Listeners(serving=tuple(serving), management=tuple(management)),
+            environ=environment(environment_of({path: value for path, value in told.items() if value is not None})),
+            log=log,
+            watch=Watch([target.directory]) if reload else None,
+            started=begun,
+            failed=failed,
+        )
+        return await supervisor.run()
+
+    try:
+        return asyncio.run(run())
+    finally:
+        for sock in (*serving, *management):
+            with suppress(OSError):
+                sock.close()
+
+
+def _listen_management(settings: Settings, provenance: Provenance) -> list[socket.socket]:
+    """Bind the management listener; in development the default port gives way when it is taken."""
+    server = settings.server
+    if server.management_port is None:
+        return []
+
+    def at(port: int) -> list[socket.socket]:
+        return listen(
+            server.management_host,
+            port,
+            backlog=64,
+            setting=str(provenance["server.management_host"]),
+            mend="choose another for management with TRIVET_SERVER__MANAGEMENT_PORT, or off",
+        )
+
+    try:
+        return at(server.management_port)
+    except CannotListen:
+        if settings.development and provenance["server.management_port"].kind == "default":
+            return at(0)
+        raise

@@ -1,0 +1,362 @@
+"""The supervisor: keeps as many workers serving as it was told, whatever happens to them.
+
+::
+
+    SIGTERM, SIGINT   1. not ready, still accepting, for `drain_wait`   2. finish what is in flight, at most
+                      `drain_timeout`   3. close, at most `close_timeout`; then exit 0. A second signal: now.
+    SIGHUP            replace the workers one by one: the new one serves before the old one stops accepting
+    a worker dies     start another one, at once the first time, then after growing pauses
+    a worker hangs    after `worker_timeout` it is killed, and so dies
+    files change      with a watch: replace the workers by ones that run the new code
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from trivet.core.shape import Struct
+from trivet.server.backoff import failures_after, restart_delay
+from trivet.server.control import Drain
+from trivet.server.fleet import Fleet
+from trivet.server.loading import Target
+from trivet.server.management import Management, Page
+from trivet.server.process import CannotStart, Process, how
+from trivet.server.reload import Watch
+from trivet.settings import ServerSettings
+from trivet.telemetry.log import Logger
+from trivet.telemetry.metrics import CONTENT_TYPE, Registry
+
+T = TypeVar("T")
+
+PULSE_SECONDS = 5.0
+"""How often workers are asked how they are; also how old the counts of one that is killed may be."""
+RELOAD_DRAIN = Drain(wait=0, idle=0, timeout=1)
+
+
+class Slot:
+    """A place for one worker.
+
+    Attributes:
+        name: Names whoever holds it.
+        current: The worker that holds it; ``None`` while there is none.
+        failures: Crashes in a row.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.current: Process | None = None
+        self.failures = 0
+
+
+class Listeners(Struct):
+    """The sockets of a supervisor.
+
+    Attributes:
+        serving: Where requests come in.
+        management: Where `/metrics` is; empty when it is off.
+    """
+
+    serving: tuple[socket.socket, ...]
+    management: tuple[socket.socket, ...] = ()
+
+
+class Supervisor:
+    """Runs workers until it is told to end.
+
+    Args:
+        target: The application.
+        settings: How to serve.
+        listeners: Sockets that are bound already; the supervisor closes them.
+        environ: The environment of the workers.
+        log: Where it says what happens.
+        watch: Notices changed files, in development.
+        started: Called once, when all workers serve.
+        failed: Called with the reason when the application can not be served.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        settings: ServerSettings,
+        listeners: Listeners,
+        *,
+        environ: Mapping[str, str],
+        log: Logger,
+        watch: Watch | None = None,
+        started: Callable[[], None] = lambda: None,
+        failed: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self._target = target
+        self._settings = settings
+        self._listeners = listeners
+        self._environ = dict(environ)
+        self._log = log
+        self._watch = watch
+        self._started = started
+        self._failed = failed
+        self._slots = [Slot(str(number + 1)) for number in range(settings.workers)]
+        self._alive: set[Process] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._turn = asyncio.Lock()  # one replacement of workers at a time
+        self._ending = asyncio.Event()
+        self._now = asyncio.Event()
+        self._signal = 0
+        metrics = Registry()
+        metrics.gauge("trivet_workers", "Workers that serve.").bind().watch(self._serving)
+        self._restarts = metrics.counter("trivet_worker_restarts_total", "Workers started again, by why.", ["reason"])
+        self._fleet = Fleet(metrics)
+
+    async def run(self) -> int:
+        """Serve until a signal; returns the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, number)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        management = Management({"/metrics": self._metrics, "/livez": self._livez, "/readyz": self._readyz})
+        try:
+            await management.start(self._listeners.management)
+            if not await self._start() and not self._ending.is_set():
+                return 1
+            await self._ending.wait()
+            return await self._finish()
+        finally:
+            for process in self._alive:
+                process.kill()
+            if self._alive:
+                await asyncio.wait([process.ended for process in self._alive], timeout=2)
+            management.close()
+            for task in self._tasks:
+                task.cancel()
+
+    # -- starting
+
+    async def _start(self) -> bool:
+        """Start a worker in every slot; returns whether to go on."""
+        processes = [self._spawn(slot) for slot in self._slots]
+        results = await self._unless(
+            self._ending, asyncio.gather(*(self._is_ready(process) for process in processes), return_exceptions=True)
+        )
+        if results is None:
+            return False
+        refused = next((result for result in results if isinstance(result, BaseException)), None)
+        if refused is not None:
+            self._failed(str(refused))
+            if self._watch is None:
+                return False
+        else:
+            self._started()
+        self._later(self._pulse())
+        if self._watch is not None:
+            self._later(self._follow(self._watch))
+        return True
+
+    def _spawn(self, slot: Slot) -> Process:
+        process = Process(slot.name, self._target, self._listeners.serving, self._environ)
+        slot.current = process
+        self._alive.add(process)
+        self._later(self._tend(slot, process))
+        return process
+
+    async def _is_ready(self, process: Process) -> None:
+        """Return when the worker serves.
+
+        Raises:
+            CannotStart: It does not.
+        """
+        try:
+            async with asyncio.timeout(self._settings.start_timeout):
+                await asyncio.shield(process.ready)
+        except TimeoutError:
+            process.kill()
+            raise CannotStart(
+                f"worker {process.name} was not ready within {self._settings.start_timeout:g} s "
+                "(TRIVET_SERVER__START_TIMEOUT)"
+            ) from None
+        if self._watch is not None:
+            self._watch.add(process.sources)
+
+    async def _tend(self, slot: Slot, process: Process) -> None:
+        """See a worker to its end, and replace it if it was not meant to end."""
+        status = await process.ended
+        last = process.report
+        if last is not None and last.number == 0:
+            self._fleet.report(process.pid, process.name, last.metrics)
+            if last.cut_off:
+                self._log.warning("requests were cut off", worker=process.name, requests=last.cut_off)
+        self._fleet.ended(process.pid)
+        self._alive.discard(process)
+        if slot.current is not process or self._ending.is_set():
+            return
+        slot.current = None
+        ready = process.ready.exception() is None
+        if not ready:
+            return  # whoever waits for it decides
+        self._restarts.bind("crash").inc()
+        slot.failures = failures_after(slot.failures, time.monotonic() - process.started)
+        await self._revive(slot, f"worker {slot.name} (pid {process.pid}) {how(status)}")
+
+    async def _revive(self, slot: Slot, reason: str) -> None:
+        while not self._ending.is_set() and slot.current is None:
+            delay = restart_delay(slot.failures)
+            self._log.error(f"{reason}; starting another one in {delay:g} s")
+            await asyncio.sleep(delay)
+            async with self._turn:
+                if slot.current is not None or self._ending.is_set():
+                    return
+                try:
+                    await self._is_ready(self._spawn(slot))
+                except CannotStart as refused:
+                    slot.current = None
+                    slot.failures += 1
+                    reason = str(refused)
+
+    # -- watching
+
+    async def _pulse(self) -> None:
+        while True:
+            await asyncio.sleep(min(PULSE_SECONDS, self._settings.worker_timeout / 3))
+            await self._ask_all()
+            for process in list(self._alive):
+                silent = time.monotonic() - process.answered
+                if process.serving and silent > self._settings.worker_timeout:
+                    self._log.error(
+                        f"worker {process.name} (pid {process.pid}) did not respond for {silent:.0f} s; ending it"
+                    )
+                    process.kill()
+
+    async def _ask_all(self, *, health: bool = False) -> list[bool | None]:
+        asked = [process for process in self._alive if process.serving]
+        reports = await asyncio.gather(*(process.ask(health=health) for process in asked))
+        for process, report in zip(asked, reports, strict=True):
+            if report is not None and process in self._alive:
+                self._fleet.report(process.pid, process.name, report.metrics)
+        return [report.ready for report in reports if report is not None]
+
+    def _serving(self) -> float:
+        return sum(slot.current is not None and slot.current.serving for slot in self._slots)
+
+    async def _metrics(self) -> Page:
+        await self._ask_all()
+        return Page(status=200, body=self._fleet.text(), type=CONTENT_TYPE)
+
+    async def _livez(self) -> Page:
+        return Page(status=200, body='{"status":"ok"}')
+
+    async def _readyz(self) -> Page:
+        if self._ending.is_set():
+            return Page(status=503, body='{"status":"draining"}')
+        if any(await self._ask_all(health=True)):
+            return Page(status=200, body='{"status":"ok"}')
+        return Page(status=503, body='{"status":"unavailable"}')
+
+    # -- replacing
+
+    def _hang_up(self) -> None:
+        self._later(self._roll())
+
+    async def _roll(self) -> None:
+        """Replace every worker by a new one that serves before the old one stops."""
+        async with self._turn:
+            self._log.info("replacing the workers one by one")
+            order = Drain(wait=0, idle=self._settings.drain_wait, timeout=self._settings.drain_timeout)
+            for slot in self._slots:
+                if self._ending.is_set():
+                    return
+                old = slot.current
+                new = self._spawn(slot)
+                try:
+                    await self._is_ready(new)
+                except CannotStart as refused:
+                    slot.current = old if old in self._alive else None
+                    self._log.error(f"the new worker can not serve, the old ones stay: {refused}")
+                    if slot.current is None:
+                        slot.failures += 1
+                        self._later(self._revive(slot, f"worker {slot.name} crashed meanwhile"))
+                    return
+                self._restarts.bind("hangup").inc()
+                slot.failures = 0
+                if old is not None and not old.ended.done():
+                    old.drain(order)
+                    await self._gone(old, order)
+            self._log.info("the workers are replaced")
+
+    async def _gone(self, process: Process, order: Drain) -> None:
+        limit = order.wait + order.timeout + self._settings.close_timeout + 2
+        await asyncio.wait({process.ended}, timeout=limit)
+        if not process.ended.done():
+            self._log.error(f"worker {process.name} (pid {process.pid}) did not end in time; ending it")
+            process.kill()
+            await asyncio.wait({process.ended}, timeout=2)
+
+    async def _follow(self, watch: Watch) -> None:
+        """Run the new code whenever files change; requests wait in the socket's queue meanwhile."""
+        while not self._ending.is_set():
+            for process in self._alive:
+                watch.add(process.sources)
+            files = await watch.change()
+            async with self._turn:
+                self._log.info(
+                    f"{files[0]} changed; reloading" if len(files) == 1 else f"{len(files)} files changed; reloading"
+                )
+                old = [slot.current for slot in self._slots if slot.current is not None]
+                for process in old:
+                    process.drain(RELOAD_DRAIN)
+                try:
+                    for process in [self._spawn(slot) for slot in self._slots]:
+                        await self._is_ready(process)
+                except CannotStart as refused:
+                    self._failed(str(refused))
+                else:
+                    self._restarts.bind("reload").inc()
+                for process in old:
+                    await self._gone(process, RELOAD_DRAIN)
+
+    # -- ending
+
+    def _end(self, number: int) -> None:
+        if self._ending.is_set():
+            self._now.set()
+        self._signal = number
+        self._ending.set()
+
+    async def _finish(self) -> int:
+        settings = self._settings
+        order = Drain(wait=settings.drain_wait, idle=0, timeout=settings.drain_timeout)
+        self._log.info("ending", drain_wait=settings.drain_wait, drain_timeout=settings.drain_timeout)
+        for sock in self._listeners.serving:
+            sock.close()  # the workers have it still; when the last of them closes it, nobody listens
+        for process in self._alive:
+            process.drain(order)
+        gone = asyncio.gather(*(self._gone(process, order) for process in self._alive))
+        if await self._unless(self._now, gone) is None:
+            self._log.warning("ended at once by a second signal")
+            return 128 + self._signal
+        self._log.info("ended")
+        return 0
+
+    @staticmethod
+    async def _unless(event: asyncio.Event, work: asyncio.Future[list[T]]) -> list[T] | None:
+        """Return the result of the work, or ``None`` when the event comes first."""
+        came: asyncio.Future[Any] = asyncio.ensure_future(event.wait())
+        both: tuple[asyncio.Future[Any], ...] = (came, work)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        came.cancel()
+        if work.done():
+            return work.result()
+        work.cancel()
+        return None
+
+    def _later(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._log.exception("the supervisor failed", task.exception() or RuntimeError())
