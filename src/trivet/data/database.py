@@ -7,6 +7,7 @@ statement, holds at most one connection, never waits for a second one, and runs 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from trivet.core.clock import Deadline
@@ -100,6 +101,13 @@ class Session(Protocol):
 
     async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
         """Run a statement once for each sequence of values; raises what `fetch` raises."""
+        ...
+
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """Return a context in which a failure undoes only what happened inside of it; they may be nested.
+
+        The transaction can go on after the failure, also after one that a statement caused.
+        """
         ...
 
     async def commit(self) -> None:

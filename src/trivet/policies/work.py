@@ -143,7 +143,16 @@ class UnitOfWork:
         if alone:
             return (await self.runtime.handlers.root[operation](call)).value
         call.work = self
-        return (await self.runtime.handlers.nested[operation](call)).value
+        handler = self.runtime.handlers.nested[operation]
+        if operation.kind is not Kind.COMMAND:
+            return (await handler(call)).value
+        stored = len(self._messages)
+        try:
+            async with self.session.savepoint():
+                return (await handler(call)).value
+        except BaseException:  # a caller that catches this goes on without what was changed and emitted here
+            del self._messages[stored:]
+            raise
 
     # -- what happens after the commit
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,6 +66,10 @@ class ReadSession:
         raise RuntimeError("a reading session can not change anything: the operation has to be a command")
 
     async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
+        """Refuse: this session does not write."""
+        raise RuntimeError("a reading session can not change anything: the operation has to be a command")
+
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Refuse: this session does not write."""
         raise RuntimeError("a reading session can not change anything: the operation has to be a command")
 
@@ -133,7 +138,7 @@ class SnapshotSession(ReadSession):
 class WriteSession:
     """One transaction on the process's writer, held from the first statement to `commit`, `rollback` or `close`."""
 
-    __slots__ = ("_connection", "_database", "_deadline", "_failed", "_turn")
+    __slots__ = ("_connection", "_database", "_deadline", "_depth", "_failed", "_turn")
 
     writes = True
 
@@ -142,6 +147,7 @@ class WriteSession:
         self._deadline = deadline
         self._connection: Connection | None = None
         self._failed = False
+        self._depth = 0
         self._turn = asyncio.Lock()
 
     async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
@@ -225,6 +231,28 @@ class WriteSession:
             reraise(error, self._database)
         finally:
             await self.rollback()  # after a commit there is nothing to undo, and the writer is returned
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo what happened inside when it raises, and only that; see `Session.savepoint`."""
+        async with self._turn:
+            connection = await self._held()
+            self._depth += 1
+            name = f"s{self._depth}"
+            connection.command(f"SAVEPOINT {name}")
+        try:
+            yield
+        except BaseException:
+            if connection is self._connection and connection.driver.in_transaction:
+                connection.command(f"ROLLBACK TO {name}")
+                connection.command(f"RELEASE {name}")
+                self._failed = False
+            raise
+        else:
+            async with self._turn:
+                (await self._held()).command(f"RELEASE {name}")
+        finally:
+            self._depth -= 1
 
     async def rollback(self) -> None:
         """Undo everything since the transaction began and return the writer."""
