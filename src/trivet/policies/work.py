@@ -6,6 +6,7 @@ just before the commit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from trivet.core.call import Call
+from trivet.core.call import Call, Handler
 from trivet.core.clock import Deadline
 from trivet.core.context import Log, Read, Run, Write
 from trivet.core.declaration import Declaration, Kind
@@ -42,7 +43,7 @@ class UnitOfWork:
         writes: Whether the store is opened for writing.
     """
 
-    __slots__ = ("_call", "_declaration", "_messages", "_now", "_session", "runtime", "writes")
+    __slots__ = ("_call", "_declaration", "_messages", "_nesting", "_now", "_session", "runtime", "writes")
 
     def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, *, writes: bool) -> None:
         self.runtime = runtime
@@ -51,6 +52,7 @@ class UnitOfWork:
         self._declaration = declaration
         self._session: Session | None = None
         self._messages: list[Message] = []
+        self._nesting: asyncio.Task[Any] | None = None
         self._now: datetime | None = None
 
     def __repr__(self) -> str:
@@ -146,13 +148,23 @@ class UnitOfWork:
         handler = self.runtime.handlers.nested[operation]
         if operation.kind is not Kind.COMMAND:
             return (await handler(call)).value
+        return await self._joined(handler, call)
+
+    async def _joined(self, handler: Handler, call: Call) -> Any:
+        """Run a command in this transaction; a caller that catches its error goes on without what it changed."""
+        task, outer = asyncio.current_task(), self._nesting
+        if outer is not None and outer is not task:
+            raise RuntimeError("commands that join one transaction run one after the other: await each before the next")
+        self._nesting = task
         stored = len(self._messages)
         try:
             async with self.session.savepoint():
                 return (await handler(call)).value
-        except BaseException:  # a caller that catches this goes on without what was changed and emitted here
+        except BaseException:
             del self._messages[stored:]
             raise
+        finally:
+            self._nesting = outer
 
     # -- what happens after the commit
 
