@@ -1,0 +1,86 @@
+"""The status of a job: what a caller sees of work that goes on after the answer."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import Meta
+
+from trivet.core.error import Code
+from trivet.core.shape import Struct
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class JobState(enum.Enum):
+    """How far a job is; `SUCCEEDED` and `FAILED` are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether the state will never change again."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED)
+
+
+class JobProgress(Struct):
+    """How much of a job is done, in units of its own choosing.
+
+    Attributes:
+        done: Units that are done.
+        total: Units in all, where the job knows.
+    """
+
+    done: Count
+    total: Count | None = None
+
+
+class JobError(Struct):
+    """Why a job failed, safe to show.
+
+    Attributes:
+        code: The lower-case name of the :class:`~trivet.core.error.Code`, such as ``not_found``.
+        reason: The error's reason, such as ``SKU_TAKEN``.
+        message: What was wrong.
+    """
+
+    code: str
+    reason: str
+    message: str
+
+
+class JobStatus(Struct):
+    """A job as its caller sees it.
+
+    Attributes:
+        id: Names the job; the caller got it as the answer.
+        operation: The job's operation, as ``module.name``.
+        state: How far it is.
+        progress: What the job last said about itself.
+        result: What it returned, as plain JSON values, once it succeeded.
+        error: Why it failed, once it failed.
+        create_time: When it was asked for.
+        start_time: When it last began to run.
+        end_time: When it ended.
+    """
+
+    id: UUID
+    operation: str
+    state: JobState = JobState.QUEUED
+    progress: JobProgress | None = None
+    result: Any = None
+    error: JobError | None = None
+    create_time: datetime
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+
+
+def code_name(code: Code) -> str:
+    """Return the code as job errors and problem documents spell it."""
+    return code.name.lower()

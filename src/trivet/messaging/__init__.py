@@ -1,0 +1,1 @@
+"""Messages between modules: events, requests for later and jobs, kept in the database until they took effect."""

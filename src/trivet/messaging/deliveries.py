@@ -1,0 +1,249 @@
+"""What happens to a delivery: claimed under a lease, then settled, tried again, buried or replayed.
+
+Of each queue (subscriber and aggregate) only the first delivery is ever claimed, so a queue keeps its order and one
+that fails holds up nobody else. A delivery that is due but not the first is put off until the first one is settled.
+
+On an engine that lets transactions write side by side, `due` must lock the rows it returns and skip locked ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from trivet.core.shape import Struct
+from trivet.data.database import Session
+from trivet.data.statement import Statement
+from trivet.messaging.message import Message, MessageKind
+from trivet.messaging.outbox import MESSAGE_COLUMNS, message_of
+from trivet.messaging.tables import tables
+
+PUT_OFF = 60_000_000
+"""For how many microseconds a blocked delivery is put off; settling the one before it ends that at once."""
+
+ERROR_LENGTH_MAX = 500
+
+
+class LeaseLost(Exception):
+    """The delivery is no longer this holder's: its lease ended and somebody else may be handling it.
+
+    Roll back and forget it.
+    """
+
+
+class Claimed(Struct):
+    """A delivery under a lease.
+
+    Attributes:
+        id: The delivery's row.
+        subscriber: Who is to handle it.
+        queue: What orders it among the subscriber's deliveries.
+        attempts: How many attempts began, this one included.
+        lease: The fencing token: only who still holds it may settle.
+        message: What is delivered.
+    """
+
+    id: int
+    subscriber: str
+    queue: str
+    attempts: int
+    lease: str
+    message: Message
+
+    @property
+    def ordered(self) -> bool:
+        """Whether others may be waiting for this one."""
+        return self.message.kind is MessageKind.EVENT
+
+
+class Batch(Struct):
+    """What one claim found.
+
+    Attributes:
+        claimed: Deliveries to handle now.
+        blocked: How many were due but have to wait for an earlier one.
+    """
+
+    claimed: tuple[Claimed, ...]
+    blocked: int
+
+
+class Deliveries:
+    """The deliveries of the subscribers that a process has.
+
+    Args:
+        subscribers: Their ids; deliveries of others are left to other processes.
+    """
+
+    def __init__(self, subscribers: Sequence[str]) -> None:
+        self._sql = _statements(tuple(subscribers))
+
+    async def next_due(self, session: Session) -> int | None:
+        """Return when the next delivery is due, ``None`` when there is none; only reads."""
+        rows = await session.fetch(self._sql.next_due, ())
+        return rows[0][0] if rows else None
+
+    async def claim(
+        self, session: Session, now: int, limit: int, lease: str, until: Callable[[str, Message], int]
+    ) -> Batch:
+        """Claim due deliveries, at most one of each queue.
+
+        Args:
+            session: A writing session; the caller commits.
+            now: The present instant.
+            limit: How many at most.
+            lease: A token that was never used before.
+            until: Returns when the lease of a delivery ends, from its subscriber and message.
+        """
+        rows = await session.fetch(self._sql.due, (now, limit))
+        claimed: list[Claimed] = []
+        changes: list[tuple[str | None, int, int, int]] = []
+        for id, subscriber, queue, attempts, blocked, *columns in rows:
+            if blocked:
+                changes.append((None, now + PUT_OFF, attempts, id))
+                continue
+            message = message_of(tuple(columns))
+            claimed.append(
+                Claimed(
+                    id=id, subscriber=subscriber, queue=queue, attempts=attempts + 1, lease=lease, message=message
+                )
+            )
+            changes.append((lease, until(subscriber, message), attempts + 1, id))
+        if changes:
+            await session.execute_many(self._sql.claim, changes)
+        return Batch(claimed=tuple(claimed), blocked=len(rows) - len(claimed))
+
+    async def renew(self, session: Session, claimed: Claimed, until: int) -> None:
+        """Move the end of a lease.
+
+        Raises:
+            LeaseLost: It ended before.
+        """
+        if await session.execute(self._sql.renew, (until, claimed.id, claimed.lease)) != 1:
+            raise LeaseLost
+
+    async def settle(self, session: Session, claimed: Claimed, now: int) -> None:
+        """Remove the delivery in the transaction of its handler; the next one of its queue is due.
+
+        Raises:
+            LeaseLost: The lease ended before; the transaction must not commit.
+        """
+        if await session.execute(self._sql.settle, (claimed.id, claimed.lease)) != 1:
+            raise LeaseLost
+        await self._promote(session, claimed, now)
+
+    async def again(
+        self, session: Session, claimed: Claimed, due: int, attempts: int, error: BaseException | None
+    ) -> None:
+        """End the lease; the delivery can be claimed again once it is due.
+
+        Raises:
+            LeaseLost: The lease ended before.
+        """
+        values = (due, attempts, _text_of(error), claimed.id, claimed.lease)
+        if await session.execute(self._sql.again, values) != 1:
+            raise LeaseLost
+
+    async def bury(self, session: Session, claimed: Claimed, now: int, error: BaseException) -> None:
+        """Make the delivery a dead letter; the next one of its queue is due.
+
+        Raises:
+            LeaseLost: The lease ended before.
+        """
+        if await session.execute(self._sql.bury, (now, _text_of(error), claimed.id, claimed.lease)) != 1:
+            raise LeaseLost
+        await self._promote(session, claimed, now)
+
+    async def _promote(self, session: Session, claimed: Claimed, now: int) -> None:
+        if claimed.ordered:
+            await session.execute(self._sql.promote, (now, claimed.subscriber, claimed.queue, now))
+
+
+def _text_of(error: BaseException | None) -> str | None:
+    return None if error is None else f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
+
+
+class _Statements(Struct):
+    next_due: Statement
+    due: Statement
+    claim: Statement
+    renew: Statement
+    settle: Statement
+    promote: Statement
+    again: Statement
+    bury: Statement
+
+
+@cache
+def _statements(subscribers: tuple[str, ...]) -> _Statements:
+    import sqlalchemy as sa
+
+    outbox, delivery = tables().outbox, tables().delivery
+    bind = sa.bindparam
+    d, earlier = delivery.c, delivery.alias("earlier")
+    alive = d.dead_time.is_(None)
+    ours = d.subscriber.in_([sa.literal_column(_quoted(s)) for s in subscribers])
+    held = sa.and_(d.id == bind("of"), d.lease == bind("held"))
+    blocked = (
+        sa.exists()
+        .where(
+            earlier.c.subscriber == d.subscriber,
+            earlier.c.aggregate == d.aggregate,
+            earlier.c.id < d.id,
+            earlier.c.dead_time.is_(None),
+        )
+        .correlate(delivery)
+    )
+    first = delivery.alias("first")
+    return _Statements(
+        next_due=Statement(sa.select(d.due).where(alive, ours).order_by(d.due, d.id).limit(sa.literal_column("1")), ()),
+        due=Statement(
+            sa.select(
+                d.id,
+                d.subscriber,
+                d.aggregate,
+                d.attempts,
+                blocked.label("blocked"),
+                *(outbox.c[name].label(f"message_{name}") for name in MESSAGE_COLUMNS),
+            )
+            .join_from(delivery, outbox, outbox.c.position == d.position)
+            .where(alive, ours, d.due <= bind("now"))
+            .order_by(d.due, d.id)
+            .limit(bind("limit", type_=sa.Integer)),
+            ("now", "limit"),
+        ),
+        claim=Statement(
+            sa.update(delivery)
+            .values(lease=bind("lease"), due=bind("due"), attempts=bind("attempts"))
+            .where(d.id == bind("of")),
+            ("lease", "due", "attempts", "of"),
+        ),
+        renew=Statement(sa.update(delivery).values(due=bind("due")).where(held), ("due", "of", "held")),
+        settle=Statement(sa.delete(delivery).where(held), ("of", "held")),
+        promote=Statement(
+            sa.update(delivery)
+            .values(due=bind("now"))
+            .where(
+                d.id
+                == sa.select(sa.func.min(first.c.id))
+                .where(
+                    first.c.subscriber == bind("subscriber"),
+                    first.c.aggregate == bind("queue"),
+                    first.c.dead_time.is_(None),
+                )
+                .scalar_subquery(),
+                d.due > bind("present"),
+            ),
+            ("now", "subscriber", "queue", "present"),
+        ),
+        again=Statement(
+            sa.update(delivery)
+            .values(due=bind("due"), attempts=bind("attempts"), last_error=bind("error"), lease=None)
+            .where(held),
+            ("due", "attempts", "error", "of", "held"),
+        ),
+        bury=Statement(
+            sa.update(delivery).values(dead_time=bind("now"), last_error=bind("error"), lease=None).where(held),
+            ("now", "error", "of", "held"),
+        ),
+    )

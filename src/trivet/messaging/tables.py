@@ -1,0 +1,126 @@
+"""The tables of the embedded broker.
+
+`trivet_outbox` keeps every message, in commit order. `trivet_delivery` has one row for each subscriber that has not
+handled a message yet; a row goes when its handler commits, in the handler's own transaction. `trivet_job` has the
+status of each job.
+
+A delivery may be claimed once its `due` has come. A claim writes a fresh `lease` into the row and moves `due` to the
+end of that lease: whoever still holds the lease may settle, and when nobody settled in time the row is simply due
+again. A row that waits for an earlier one of its queue (subscriber and aggregate) has its `due` put off.
+
+Identifiers are text and instants are microseconds since 1970 in UTC, so that every engine keeps and compares them the
+same way.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
+
+from trivet.core.shape import Struct
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(instant: datetime) -> int:
+    """Return an instant as it is stored."""
+    return (instant - EPOCH) // MICROSECOND
+
+
+def instant(micros: int) -> datetime:
+    """Return a stored instant."""
+    return EPOCH + micros * MICROSECOND
+
+
+class Tables(Struct):
+    """The three tables."""
+
+    outbox: sa.Table
+    delivery: sa.Table
+    job: sa.Table
+
+    @property
+    def all(self) -> tuple[sa.Table, ...]:
+        """Every table, in the order in which to create them."""
+        return (self.outbox, self.delivery, self.job)
+
+
+@cache
+def tables() -> Tables:
+    """Return the tables of the broker, made at the first use: SQLAlchemy is not loaded before."""
+    import sqlalchemy as sa
+
+    metadata = sa.MetaData()
+    counter = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite counts only in INTEGER PRIMARY KEY
+    outbox = sa.Table(
+        "trivet_outbox",
+        metadata,
+        sa.Column("position", counter, primary_key=True),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("major", sa.Integer, nullable=False),
+        sa.Column("module", sa.Text, nullable=False),
+        sa.Column("aggregate", sa.Text, nullable=False),
+        sa.Column("create_time", sa.BigInteger, nullable=False),
+        sa.Column("tenant", sa.Text),
+        sa.Column("trace", sa.Text),
+        sa.Column("request_id", sa.Text, nullable=False),
+        sa.Column("principal", sa.LargeBinary),
+        sa.Column("payload", sa.LargeBinary, nullable=False),  # last, so that nothing else has to be read past it
+        sqlite_autoincrement=True,  # a position that was pruned is never given out again
+    )
+    delivery = sa.Table(
+        "trivet_delivery",
+        metadata,
+        sa.Column("id", counter, primary_key=True),
+        sa.Column("subscriber", sa.Text, nullable=False),
+        sa.Column("position", sa.BigInteger, nullable=False),
+        sa.Column("aggregate", sa.Text, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("due", sa.BigInteger, nullable=False),
+        sa.Column("lease", sa.Text),
+        sa.Column("last_error", sa.Text),
+        sa.Column("dead_time", sa.BigInteger),
+        sqlite_autoincrement=True,
+    )
+    alive = delivery.c.dead_time.is_(None)
+    sa.Index(
+        "trivet_delivery_due",
+        delivery.c.due,
+        delivery.c.id,
+        sqlite_where=alive,
+        postgresql_where=alive,
+    )
+    sa.Index(
+        "trivet_delivery_queue",
+        delivery.c.subscriber,
+        delivery.c.aggregate,
+        delivery.c.id,
+        sqlite_where=alive,
+        postgresql_where=alive,
+    )
+    job = sa.Table(
+        "trivet_job",
+        metadata,
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("operation", sa.Text, nullable=False),
+        sa.Column("creator", sa.Text, nullable=False),
+        sa.Column("tenant", sa.Text),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("done", sa.BigInteger),
+        sa.Column("total", sa.BigInteger),
+        sa.Column("result", sa.LargeBinary),
+        sa.Column("code", sa.Text),
+        sa.Column("reason", sa.Text),
+        sa.Column("message", sa.Text),
+        sa.Column("create_time", sa.BigInteger, nullable=False),
+        sa.Column("start_time", sa.BigInteger),
+        sa.Column("end_time", sa.BigInteger),
+    )
+    return Tables(outbox=outbox, delivery=delivery, job=job)
