@@ -7,7 +7,7 @@ from decimal import Decimal
 from shop.access import STAFF
 from shop.catalog.model import Product
 from shop.catalog.module import catalog
-from trivet import PUBLIC, Table
+from trivet import PUBLIC, Table, contains
 
 products = Table(
     catalog,
@@ -28,4 +28,5 @@ def by_filter(
     text: str | None = None,
 ) -> bool:
     """Newest first; an argument that is absent does not narrow the list."""
-    return (p.brand == brand) & (p.price.amount >= min_price) & (p.price.amount <= max_price) & p.name.contains(text)
+    in_range = (p.price.amount >= min_price) & (p.price.amount <= max_price)
+    return (p.brand == brand) & in_range & contains(p.name, text)

@@ -88,7 +88,7 @@ class StatusChangeRefused(FailedPrecondition):
     """An order in this status can not get that one."""
 
     order_id: OrderId
-    status: OrderStatus
+    current: OrderStatus
     wanted: OrderStatus
 
 
@@ -142,7 +142,7 @@ def moved(order: Order, status: OrderStatus, now: datetime, reason: str = "") ->
         StatusChangeRefused: `TRANSITIONS` does not lead there.
     """
     if status not in TRANSITIONS[order.status]:
-        raise StatusChangeRefused(order_id=order.id, status=order.status, wanted=status)
+        raise StatusChangeRefused(order_id=order.id, current=order.status, wanted=status)
     return replace(order, status=status, reason=reason, update_time=now)
 
 
