@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import inspect as kinds
 
+from trivet.contracts.jobs import jobs as platform_jobs
 from trivet.contracts.result import Form, Result, result_of, shape_of, unwrap
 from trivet.contracts.subject import is_page_request, is_scalar, item_of, subject_of
 from trivet.core.declaration import Kind
@@ -116,7 +117,8 @@ class Api(Struct):
     Attributes:
         name: The app's name.
         modules: In the order given.
-        operations: Every operation that is not internal, in the order of declaration.
+        operations: Every operation that is not internal, in the order of declaration; where there are jobs, the
+            platform's own operation that tells their status is the last one.
         edges: The edges of each shape, by name.
         nouns: The entities and their collections.
         custom_methods: ``colon`` writes ``/orders/{id}:cancel``, ``slash`` writes ``/orders/{id}/cancel``.
@@ -168,6 +170,8 @@ def describe(
                         mend="Annotate every parameter and the result with types that can be imported there.",
                     )
                 )
+    if any(operation.kind is Kind.JOB for operation, _ in resolved):
+        resolved.extend((operation, subject_of(operation)) for operation in platform_jobs.operations)
     nouns = _nouns(resolved, faults)
     operations = [
         described

@@ -78,15 +78,18 @@ REQUEST_ID: Schema = {
 }
 
 
-def document(api: Api, version: str | None = None, forbidden: type[Error] = PermissionDenied) -> dict[str, Any]:
+def document(
+    api: Api, version: str | None = None, forbidden: type[Error] = PermissionDenied, server: str = "/"
+) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of everything the app serves over REST.
 
     Args:
         api: The model of the app.
         version: Version of the whole; the only module's own where there is one, else ``1.0.0``.
         forbidden: What a caller without the needed scope is answered.
+        server: Where the app is served, relative to the document's own origin.
     """
-    return _Document(api, forbidden).build(version)
+    return _Document(api, forbidden).build(version, server)
 
 
 class _Document:
@@ -98,23 +101,21 @@ class _Document:
         self.schemas = Schemas(api.edges)
         self.errors: dict[str, type[Error]] = {}
 
-    def build(self, version: str | None) -> dict[str, Any]:
+    def build(self, version: str | None, server: str) -> dict[str, Any]:
         paths: dict[str, dict[str, Any]] = {}
         for op in self.api.operations:
             paths.setdefault(op.path, {})[op.face.method.lower()] = self._operation(op)
-        if any(op.operation.kind is Kind.JOB for op in self.api.operations):
-            paths["/v1/jobs/{id}"] = {"get": self._job_status()}
         error_schemas = {_problem_name(error): self._problem(error) for _, error in sorted(self.errors.items())}
         whole, components = self.schemas.resolve(
             {"paths": {path: paths[path] for path in sorted(paths)}, "problems": error_schemas}
         )
-        modules = sorted(self.api.modules, key=lambda m: m.name)
+        modules = sorted({op.module for op in self.api.operations} | {*self.api.modules}, key=lambda m: m.name)
         if version is None:
-            version = modules[0].version if len(modules) == 1 else "1.0.0"
+            version = self.api.modules[0].version if len(self.api.modules) == 1 else "1.0.0"
         return {
             "openapi": "3.1.0",
             "info": {"title": self.api.name, "version": version},
-            "servers": [{"url": "/"}],
+            "servers": [{"url": server}],
             "tags": [
                 {"name": m.name, "description": f"Contract {m.version}" + (f", {m.owner}" if m.owner else "")}
                 for m in modules
@@ -146,7 +147,7 @@ class _Document:
             written["requestBody"] = self._request_body(op, body)
         written["responses"] = {
             **self._success(op),
-            **self._failures(self._possible(op, body), example=op),
+            **self._failures(self._possible(op, body)),
         }
         scopes = list(declared.access.scopes)
         written["security"] = [{"bearer": scopes}] if scopes else []
@@ -253,7 +254,7 @@ class _Document:
             errors += [DeadlineExceeded]
         return list(dict.fromkeys(errors))
 
-    def _failures(self, errors: Sequence[type[Error]], example: ApiOperation | None) -> dict[str, Any]:
+    def _failures(self, errors: Sequence[type[Error]]) -> dict[str, Any]:
         by_status: dict[int, list[type[Error]]] = {}
         for error in errors:
             by_status.setdefault(status_of(error), []).append(error)
@@ -298,34 +299,6 @@ class _Document:
             "type": "object",
             "properties": properties,
             "required": ["reason", *(field.encode_name for field in fields)],
-        }
-
-    def _job_status(self) -> dict[str, Any]:
-        errors: list[type[Error]] = [
-            InvalidArgument,
-            Unauthenticated,
-            NotFound,
-            NotAcceptable,
-            UrlTooLong,
-            HeadersTooLarge,
-            Internal,
-            Unavailable,
-            DeadlineExceeded,
-        ]
-        content = _json(self.schemas.of(JobStatus, "output"))
-        headers = {"Request-Id": {"$ref": "#/components/headers/RequestId"}}
-        return {
-            "operationId": "jobs.get_job",
-            "tags": ["jobs"],
-            "summary": "Return how far a job is; only who started it may ask.",
-            "parameters": [
-                {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
-            ],
-            "responses": {
-                "200": {"description": "Its status.", "headers": headers, "content": content},
-                **self._failures(errors, example=None),
-            },
-            "security": [],
         }
 
 

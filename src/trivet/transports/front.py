@@ -1,0 +1,189 @@
+"""The front of an app: every HTTP request comes in here and goes on to a transport, a mounted application or a page.
+
+Limits on the head come before anything else. What the platform serves itself is few and fixed: ``/`` leads to
+everything, ``/openapi.json`` is the contract, ``/problems`` explains errors, ``/livez`` and ``/readyz`` are for
+orchestrators. They are not observed: probes would drown the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain as flat
+from urllib.parse import quote
+
+import msgspec
+
+from trivet.contracts.model import Api
+from trivet.contracts.openapi import document
+from trivet.contracts.problem import HeadersTooLarge, MethodNotAllowed, NotReady, RouteNotFound, UrlTooLong
+from trivet.core.error import Error
+from trivet.policies.authorize import ScopeRequired
+from trivet.runtime import Runtime
+from trivet.transports import pages
+from trivet.transports.catalogue import Catalogue
+from trivet.transports.health import Health
+from trivet.transports.rest.exchange import Receive, Scope, Send
+from trivet.transports.rest.media import prefers_html
+from trivet.transports.rest.transport import Rest
+
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+Fields = list[tuple[bytes, bytes]]
+
+JSON_FIELDS: Fields = [(b"content-type", b"application/json")]
+READABLE = ("GET", "HEAD", "OPTIONS")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What one of the platform's own addresses says."""
+
+    body: bytes
+    fields: Fields
+    status: int = 200
+
+
+class Front:
+    """Where HTTP comes in.
+
+    Args:
+        api: The model of the app.
+        runtime: What is open while the process runs.
+        mounts: ASGI applications by path prefix.
+    """
+
+    def __init__(self, api: Api, runtime: Runtime, mounts: Mapping[str, Asgi] | None = None) -> None:
+        limits = runtime.settings.limits
+        self._url_max = limits.url
+        self._headers_max = limits.headers
+        self._api = api
+        self._rest = Rest(api, runtime)
+        self._catalogue = Catalogue(api)
+        self._contracts: dict[str, Answer] = {}
+        self.health = Health(runtime)
+        self._mounts = sorted((mounts or {}).items(), key=lambda mount: len(mount[0]), reverse=True)
+        self._own: dict[str, Callable[[str, bytes | None], Awaitable[Answer]]] = {
+            "/": self._index,
+            "/livez": self._live,
+            "/readyz": self._ready,
+            "/openapi.json": self._openapi,
+            "/problems": self._problems,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request; a WebSocket goes to what is mounted there, or is refused."""
+        path = path_of(scope)
+        for prefix, app in self._mounts:
+            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                await app({**scope, "root_path": scope.get("root_path", "") + prefix}, receive, send)
+                return
+        if scope["type"] != "http":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        if len(path) + len(scope["query_string"]) >= self._url_max:
+            await self._rest.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
+        elif sum(map(len, flat.from_iterable(scope["headers"]))) > self._headers_max:
+            await self._rest.refuse(scope, receive, send, path, HeadersTooLarge(limit=self._headers_max))
+        elif path in self._own or path.startswith("/problems/"):
+            await self._serve(scope, receive, send, path)
+        elif path == "*" and scope["method"] == "OPTIONS":
+            await self._rest.options(scope, receive, send, path, ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"))
+        else:
+            await self._rest(scope, receive, send, path)
+
+    # -- the platform's own addresses
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        method = scope["method"]
+        if method == "OPTIONS":
+            await self._rest.options(scope, receive, send, path, READABLE)
+            return
+        if method not in READABLE:
+            refusal: Error = MethodNotAllowed(detail=f"{path} allows {', '.join(READABLE)}.", allowed=READABLE)
+            await self._rest.refuse(scope, receive, send, path, refusal)
+            return
+        fields = dict(scope["headers"])
+        root, accept = scope.get("root_path", ""), fields.get(b"accept")
+        try:
+            own = self._own.get(path)
+            answer = await own(root, accept) if own is not None else self._problem(path, root, accept)
+        except Error as refused:
+            await self._rest.refuse(scope, receive, send, path, refused)
+            return
+        await _reply(answer, fields, method, send, self._rest.request_id(fields))
+
+    async def _index(self, root: str, accept: bytes | None) -> Answer:
+        if wants_json(accept):
+            return Answer(msgspec.json.encode(self._catalogue.index(root)), JSON_FIELDS)
+        return Answer(self._catalogue.index_page(root), pages.FIELDS)
+
+    async def _live(self, root: str, accept: bytes | None) -> Answer:
+        return Answer(b'{"status":"alive"}', [*JSON_FIELDS, (b"cache-control", b"no-store")])
+
+    async def _ready(self, root: str, accept: bytes | None) -> Answer:
+        waiting_for = await self.health.waiting_for()
+        if waiting_for:
+            body = msgspec.json.encode({"status": "not ready", "waiting_for": waiting_for, "reason": NotReady.reason})
+            return Answer(body, [*JSON_FIELDS, (b"cache-control", b"no-store"), (b"retry-after", b"1")], 503)
+        return Answer(b'{"status":"ready"}', [*JSON_FIELDS, (b"cache-control", b"no-store")])
+
+    async def _openapi(self, root: str, accept: bytes | None) -> Answer:
+        answer = self._contracts.get(root)
+        if answer is None:
+            body = msgspec.json.encode(document(self._api, forbidden=ScopeRequired, server=root or "/"))
+            tag = hashlib.sha256(body).hexdigest()[:32].encode()
+            fields = [*JSON_FIELDS, (b"etag", b'"%b"' % tag), (b"cache-control", b"no-cache")]
+            answer = self._contracts[root] = Answer(body, fields)
+        return answer
+
+    async def _problems(self, root: str, accept: bytes | None) -> Answer:
+        if wants_json(accept):
+            described = [self._catalogue.describe(kind, root) for kind in self._catalogue.problems()]
+            return Answer(msgspec.json.encode({"items": described}), JSON_FIELDS)
+        return Answer(self._catalogue.problems_page(root), pages.FIELDS)
+
+    def _problem(self, path: str, root: str, accept: bytes | None) -> Answer:
+        kind = self._catalogue.problem(path.removeprefix("/problems/"))
+        if kind is None:
+            raise RouteNotFound(detail=f"There is no error of this kind; {root}/problems lists them.")
+        if wants_json(accept):
+            return Answer(msgspec.json.encode(self._catalogue.describe(kind, root)), JSON_FIELDS)
+        return Answer(self._catalogue.problem_page(kind, root), pages.FIELDS)
+
+
+def path_of(scope: Scope) -> str:
+    """Return the raw path below the place where the app is mounted.
+
+    ``path`` and ``raw_path`` contain ``root_path`` (ASGI 3); servers and routers that leave it out are understood too.
+    """
+    raw = scope.get("raw_path")
+    path: str = raw.decode("latin-1") if raw is not None else quote(scope["path"], safe="/:@!$&'()*+,;=~-._")
+    root: str = scope.get("root_path", "")
+    if root and (scope["path"] == root or scope["path"].startswith(f"{root}/")):
+        segments = path.split("/")
+        path = "/" + "/".join(segments[root.count("/") + 1 :])
+    return path
+
+
+def wants_json(accept: bytes | None) -> bool:
+    """Whether a caller asks for data rather than for a page."""
+    return accept is not None and b"json" in accept and not prefers_html(accept)
+
+
+def unchanged(given: bytes | None, fields: Fields) -> bool:
+    """Whether the caller has what would be sent already (RFC 9110 section 13.1.2)."""
+    tag = next((value for name, value in fields if name == b"etag"), None)
+    if given is None or tag is None:
+        return False
+    return given.strip() == b"*" or tag in (one.strip().removeprefix(b"W/") for one in given.split(b","))
+
+
+async def _reply(answer: Answer, given: Mapping[bytes, bytes], method: str, send: Send, request_id: bytes) -> None:
+    fields = [*answer.fields, (b"vary", b"accept"), (b"request-id", request_id)]
+    if unchanged(given.get(b"if-none-match"), answer.fields):
+        await send({"type": "http.response.start", "status": 304, "headers": fields})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    fields.append((b"content-length", b"%d" % len(answer.body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": fields})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})

@@ -1,0 +1,310 @@
+"""REST: a route for every operation, bound to its chains when the app is built."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any
+
+from trivet.contracts.jobs import STATUS_PATH
+from trivet.contracts.model import Api, ApiOperation
+from trivet.contracts.problem import MethodNotAllowed, NotAcceptable, RouteNotFound
+from trivet.core.call import Call, Handler, Outcome
+from trivet.core.declaration import Kind
+from trivet.core.error import Cancelled, Code, Error, Internal
+from trivet.policies import chain
+from trivet.runtime import Runtime
+from trivet.transports.rest import body, problem
+from trivet.transports.rest.bind import Binder, Slot
+from trivet.transports.rest.disconnect import Watch
+from trivet.transports.rest.exchange import REQUEST_ID, Receive, RestCall, Scope, Send
+from trivet.transports.rest.expand import Expander
+from trivet.transports.rest.media import accepts
+from trivet.transports.rest.render import encoder_of, location_of
+from trivet.transports.rest.router import Router
+from trivet.transports.rest.stream import FIELDS as EVENT_FIELDS
+from trivet.transports.rest.stream import Events, close
+
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+MAX_POSITION = 256
+CLIENT_CLOSED_REQUEST = 499
+
+
+class Endpoint:
+    """One operation as REST serves it.
+
+    Args:
+        op: The operation and its face.
+        api: The model of the app.
+        runtime: What is open while the process runs.
+
+    Attributes:
+        handler: The gate, then binding, then the call chain.
+        streams: Whether the answer is a stream.
+    """
+
+    def __init__(self, op: ApiOperation, api: Api, runtime: Runtime) -> None:
+        self.op = op
+        self.operation = op.operation
+        self.streams = self.operation.kind is Kind.STREAM
+        self._status = op.face.status
+        self._locate = location_of(op, api)
+        expander = Expander(op, api) if self.operation.kind in (Kind.QUERY, Kind.COMMAND) else None
+        extra = [Slot("expand", str)] if expander else []
+        self._binder = Binder(op, extra)
+        self._encode = encoder_of(op)
+        self._limit = runtime.settings.limits.body
+        inner = chain.call(self.operation, runtime)
+        bound = self._streaming(inner) if self.streams else self._answering(inner, expander)
+        self.handler: Handler = chain.gate(self.operation, runtime, bound)
+
+    def __str__(self) -> str:
+        return f"{self.op.id} ({self.operation.place})"
+
+    def head(self, call: RestCall, outcome: Outcome) -> tuple[int, list[tuple[bytes, bytes]]]:
+        """Return the status and the header fields of a success."""
+        status = self._status if outcome.body or self._status != 200 else 204
+        fields = [(b"content-type", b"application/json")] if outcome.body else []
+        if self._locate is not None:
+            where = self._locate(outcome.value, call.arguments)
+            fields.append((b"location", f"{call.root}{where}".encode()))
+        elif self.operation.kind is Kind.JOB:
+            fields.append((b"location", f"{call.root}{STATUS_PATH}{outcome.value.id}".encode()))
+        return status, fields
+
+    def _answering(self, inner: Handler, expander: Expander | None) -> Handler:
+        binder, encode, limit = self._binder, self._encode, self._limit
+        described = binder.body
+
+        async def answer(call: Call) -> Outcome:
+            assert isinstance(call, RestCall)
+            accept = call.fields.get(b"accept")
+            if accept is not None and not accepts(accept, JSON):
+                raise NotAcceptable(available=(JSON,))
+            if described is None:
+                body.refuse_content(call)
+                arguments = binder.head(call)
+            else:
+                arguments = binder.bind(call, await body.read(call, described, limit))
+            if expander:
+                _expanding(call, arguments, expander)
+            call.arguments = arguments
+            call.encode = encode
+            watch = Watch(call)
+            try:
+                return await inner(call)
+            finally:
+                watch.stop()
+
+        return answer
+
+    def _streaming(self, inner: Handler) -> Handler:
+        binder, limit = self._binder, self._limit
+        described = binder.body
+
+        async def answer(call: Call) -> Outcome:
+            assert isinstance(call, RestCall)
+            accept = call.fields.get(b"accept")
+            if accept is not None and not accepts(accept, EVENT_STREAM):
+                raise NotAcceptable(available=(EVENT_STREAM,))
+            if described is None:
+                body.refuse_content(call)
+                call.arguments = binder.head(call)
+            else:
+                call.arguments = binder.bind(call, await body.read(call, described, limit))
+            position = call.fields.get(b"last-event-id")
+            if position is not None and len(position) <= MAX_POSITION:
+                call.resume_after = position.decode("utf-8", "replace") or None
+            return await inner(call)
+
+        return answer
+
+
+def _expanding(call: RestCall, arguments: dict[str, Any], expander: Expander) -> None:
+    """Take ``expand`` out of the arguments and let the result be expanded by it."""
+    word = arguments.pop("expand", None)
+    paths = expander.paths_of(word) if word is not None else None
+    if not paths:
+        return
+    expander.check(paths, call.principal)
+
+    async def expand(value: Any) -> Any:
+        return await expander.expand(value, paths, call)
+
+    call.expand = expand
+
+
+class Rest:
+    """Serves the operations of an app over HTTP.
+
+    Args:
+        api: The model of the app.
+        runtime: What is open while the process runs.
+
+    Raises:
+        ValueError: Two operations have the same route; `describe` reports that as a fault before.
+    """
+
+    def __init__(self, api: Api, runtime: Runtime) -> None:
+        self._log = runtime.log
+        self._monotonic = runtime.clock.monotonic
+        self._router: Router[Endpoint] = Router()
+        self._unrouted = chain.unrouted(runtime, _refuse)
+        self._new_request_id = request_ids(runtime)
+        for op in api.operations:
+            self._router.add(op.face.method, op.path, Endpoint(op, api, runtime))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        """Serve one request.
+
+        Args:
+            scope: The ASGI scope.
+            receive: Reads the body.
+            send: Takes the answer.
+            path: The raw path below the app's root.
+        """
+        try:
+            found = self._router.match(path)
+        except Error as malformed:
+            await self.refuse(scope, receive, send, path, malformed)
+            return
+        if found is None:
+            await self.refuse(scope, receive, send, path, RouteNotFound(detail=f"Nothing is served under {path}."))
+            return
+        routes, values = found
+        verb = scope["method"]
+        endpoint = routes.by_method.get(verb)
+        if endpoint is None:
+            if verb == "OPTIONS":
+                await self.options(scope, receive, send, path, routes.allow)
+            else:
+                refusal = MethodNotAllowed(detail=f"{path} allows {', '.join(routes.allow)}.", allowed=routes.allow)
+                await self.refuse(scope, receive, send, path, refusal)
+            return
+        call = RestCall(endpoint.operation, scope, receive, path, self._monotonic(), self._new_request_id)
+        call.values = values
+        if endpoint.streams:
+            await self._stream(endpoint, call, send)
+        else:
+            await self._answer(endpoint, call, send)
+
+    def request_id(self, fields: Mapping[bytes, bytes]) -> bytes:
+        """Return the id that a request brought, or a new one."""
+        given = fields.get(b"request-id")
+        valid = given is not None and REQUEST_ID.fullmatch(given) is not None
+        return given if given is not None and valid else self._new_request_id().encode()
+
+    async def refuse(self, scope: Scope, receive: Receive, send: Send, path: str, error: Error) -> None:
+        """Answer a request that leads to no operation with an error."""
+        call = RestCall(None, scope, receive, path, self._monotonic(), self._new_request_id)
+        call.refusal = error
+        try:
+            await self._unrouted(call)
+        except Error as refused:
+            await _send_problem(call, refused, send)
+
+    async def options(self, scope: Scope, receive: Receive, send: Send, path: str, allow: tuple[str, ...]) -> None:
+        """Answer ``OPTIONS`` with what is allowed."""
+        call = RestCall(None, scope, receive, path, self._monotonic(), self._new_request_id)
+        await self._unrouted(call)
+        await _send(call, 204, [(b"allow", ", ".join(allow).encode())], b"", send)
+
+    async def _answer(self, endpoint: Endpoint, call: RestCall, send: Send) -> None:
+        try:
+            try:
+                outcome = await endpoint.handler(call)
+                status, fields = endpoint.head(call, outcome)
+            except Error as refused:
+                await _send_problem(call, refused, send)
+            except Exception as broken:
+                await self._broken(call, broken, send)
+            else:
+                await _send(call, status, fields, outcome.body or b"", send)
+        except asyncio.CancelledError:
+            call.finish(CLIENT_CLOSED_REQUEST, 0)
+            task = asyncio.current_task()
+            if not call.gone or task is None or task.uncancel() > 0:
+                raise  # not by us, for the client's sake
+
+    async def _stream(self, endpoint: Endpoint, call: RestCall, send: Send) -> None:
+        try:
+            outcome = await endpoint.handler(call)
+        except Error as refused:
+            await _send_problem(call, refused, send)
+            return
+        if call.verb == "HEAD":
+            await close(outcome.value)
+            await _send(call, 200, list(EVENT_FIELDS), b"", send)
+            return
+        events = Events(call, outcome.value, send)
+        try:
+            await events.first()
+        except Error as refused:
+            await events.close()
+            await _send_problem(call, refused, send)
+            return
+        try:
+            fields = _finished(call, list(EVENT_FIELDS))
+            await send({"type": "http.response.start", "status": 200, "headers": fields})
+            await events.run()
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            try:
+                await events.close()
+            finally:
+                call.finish(200, events.size)
+
+    async def _broken(self, call: RestCall, broken: Exception, send: Send) -> None:
+        """Answer a fault of the transport itself, which no policy saw."""
+        call.code, call.error = Code.INTERNAL, broken
+        self._log.exception("unexpected error", broken, request_id=call.request_id)
+        await _send_problem(call, Internal(), send)
+
+
+def request_ids(runtime: Runtime) -> Callable[[], str]:
+    """Return a source of request ids: a prefix of this process, drawn at the first use, and a number."""
+    numbers = count(1)
+    prefix = ""
+
+    def new() -> str:
+        nonlocal prefix
+        if not prefix:
+            prefix = runtime.clock.new_id().hex
+        return f"{prefix}-{next(numbers):x}"
+
+    return new
+
+
+async def _refuse(call: Call) -> Outcome:
+    assert isinstance(call, RestCall)
+    if call.refusal is not None:
+        raise call.refusal
+    return Outcome(None)
+
+
+async def _send_problem(call: RestCall, error: Error, send: Send) -> None:
+    if isinstance(error, Cancelled) and call.gone:
+        call.finish(CLIENT_CLOSED_REQUEST, 0)
+        return
+    shown = problem.render(error, call, call.root)
+    await _send(call, shown.status, shown.fields, shown.body, send)
+
+
+async def _send(call: RestCall, status: int, fields: list[tuple[bytes, bytes]], content: bytes, send: Send) -> None:
+    size = len(content)
+    if status != 204:
+        fields.append((b"content-length", b"%d" % size))
+    await send({"type": "http.response.start", "status": status, "headers": _finished(call, fields)})
+    if call.verb == "HEAD":
+        content, size = b"", 0
+    await send({"type": "http.response.body", "body": content})
+    call.finish(status, size)
+
+
+def _finished(call: RestCall, fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    fields.append((b"request-id", call.request_id.encode()))
+    if call.notes is not None:
+        fields.extend(call.notes)
+    return fields
