@@ -54,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     result.add_argument("--keep", action="store_true", help="replace RESULTS.md and RESULTS.svg; needs a full run")
     result.add_argument("--no-plot", action="store_true", help="draw nothing; then matplotlib is not needed")
-    result.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="where files go (benchmarks/results)")
+    result.add_argument(
+        "--output", type=Path, default=RESULTS, metavar="DIR", help="where files go (benchmarks/results)"
+    )
     result.add_argument("--rounds", type=int, help=f"rounds of turns ({FULL.rounds})")
     result.add_argument("--seconds", type=float, help=f"length of one measurement ({FULL.seconds:g})")
     result.add_argument("--connections", type=int, help=f"connections that are kept busy ({FULL.connections})")
@@ -62,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its status: 0, or 1 when nothing could be measured."""
+    """Run the command and return its status: 0, 1 when something could not be measured, 130 when interrupted."""
     options = parser().parse_args(arguments)
     said = {
         name: value for name in ("rounds", "seconds", "connections") if (value := getattr(options, name)) is not None
@@ -81,6 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DifferentAnswers, ServerFailed, SubjectFailed, Unknown) as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
     write(report, options.output, plot=not options.no_plot)
     if options.keep:
         draw(report, [HERE / "RESULTS.svg"])

@@ -88,7 +88,10 @@ class ProductRow(Base):
         return Price(self.amount, self.currency)
 
 
-engine = create_async_engine(f"sqlite+aiosqlite:///{os.environ.get(VARIABLE, ':memory:')}")
+# The default keeps five connections and opens and closes the others all the time; as many as the driver has are kept.
+engine = create_async_engine(
+    f"sqlite+aiosqlite:///{os.environ.get(VARIABLE, 'products.db')}", pool_size=20, max_overflow=0
+)
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 

@@ -106,10 +106,12 @@ def declare(operations: int, *, tables: bool = False) -> list[Module]:
 
 
 def compose(modules: Sequence[Module]) -> App:
-    """Return an application of the modules."""
+    """Return an application of the modules; it has a new database of its own."""
     from trivet import App
+    from trivet.settings import load
 
-    return App("many", modules=list(modules))
+    settings, _ = load({"TRIVET_DATABASE__URL": "sqlite://", "TRIVET_DATABASE__CREATE": "true"})
+    return App("many", modules=modules, settings=settings)
 
 
 def build(operations: int) -> App:
