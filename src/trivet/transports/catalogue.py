@@ -134,11 +134,8 @@ class Catalogue:
         """Return what an error means, as a page."""
         status = status_of(kind)
         raised_by = self.raised_by(kind)
-        who = (
-            joined((element("code", name) for name in raised_by), " ")
-            if raised_by
-            else "The platform, or any operation."
-        )
+        names = joined((element("code", name) for name in raised_by), " ")
+        who = names if raised_by else "The platform, or any operation."
         return page(
             kind.reason,
             element("p", kind.message),

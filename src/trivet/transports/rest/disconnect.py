@@ -1,42 +1,70 @@
-"""A client that goes away stops the work that was done for it, at no cost to answers that come soon.
+"""A client that goes away stops the work that was done for it, at next to no cost to answers that come soon.
 
-Only a request that is still running after a moment gets a task that listens for the disconnect.
+Only a request that is still running after a moment gets a task that listens for the disconnect. A timer per request
+would cost more than the rest of the front, so one timer serves all: at each tick it starts to listen for the requests
+that were there at the tick before.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from trivet.transports.rest.exchange import RestCall
 
-PATIENCE_SECONDS = 0.02
-"""How long a request runs before anyone listens."""
+TICK_SECONDS = 0.02
+"""A request runs between one and two ticks before anyone listens."""
 
 
 class Watch:
-    """Cancels the current task when the client goes away; to be used once the body is read."""
+    """One request whose body is read, and the task that answers it."""
 
-    __slots__ = ("_call", "_listener", "_loop", "_task", "_timer")
+    __slots__ = ("call", "listener", "task")
 
-    def __init__(self, call: RestCall) -> None:
-        self._call = call
-        self._task = asyncio.current_task()
-        self._listener: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(PATIENCE_SECONDS, self._start)
+    def __init__(self, call: RestCall, task: asyncio.Task[Any] | None) -> None:
+        self.call = call
+        self.task = task
+        self.listener: asyncio.Task[None] | None = None
 
-    def stop(self) -> None:
-        """Stop listening."""
-        self._timer.cancel()
-        if self._listener is not None:
-            self._listener.cancel()
-
-    def _start(self) -> None:
-        self._listener = self._loop.create_task(self._listen())
-
-    async def _listen(self) -> None:
-        while (await self._call.receive())["type"] != "http.disconnect":
+    async def listen(self) -> None:
+        """Cancel the request when its client goes away."""
+        while (await self.call.receive())["type"] != "http.disconnect":
             pass
-        self._call.gone = True
-        if self._task is not None:
-            self._task.cancel()
+        self.call.gone = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Watches:
+    """All requests of this process that are being answered."""
+
+    def __init__(self) -> None:
+        self._new: set[Watch] = set()
+        self._waiting: set[Watch] = set()
+        self._ticking = False
+
+    def start(self, call: RestCall) -> Watch:
+        """Cancel the current task when the client goes away; to be used once the body is read."""
+        watch = Watch(call, asyncio.current_task())
+        self._new.add(watch)
+        if not self._ticking:
+            self._ticking = True
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        return watch
+
+    def stop(self, watch: Watch) -> None:
+        """Leave the request alone from now on."""
+        if watch.listener is not None:
+            watch.listener.cancel()
+        else:
+            self._new.discard(watch)
+            self._waiting.discard(watch)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        for watch in self._waiting:
+            watch.listener = loop.create_task(watch.listen())
+        self._waiting, self._new = self._new, set()
+        self._ticking = bool(self._waiting)
+        if self._ticking:
+            loop.call_later(TICK_SECONDS, self._tick)

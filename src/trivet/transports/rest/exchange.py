@@ -9,6 +9,7 @@ from typing import Any
 from trivet.core.call import Call, Headers
 from trivet.core.error import Error
 from trivet.core.operation import Operation
+from trivet.core.principal import ANONYMOUS
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -60,6 +61,7 @@ class RestCall(Call):
             request_id=(
                 given.decode() if given is not None and REQUEST_ID.fullmatch(given) is not None else new_request_id()
             ),
+            principal=scope.get(PRINCIPAL, ANONYMOUS),
         )
         self.root: str = scope.get("root_path", "")
         self.fields = fields
@@ -71,6 +73,9 @@ class RestCall(Call):
 
 
 NO_VALUES: list[str] = []
+
+PRINCIPAL = "trivet.principal"
+"""The key of an ASGI scope under which the in-process test client says who calls; no server ever sets it."""
 
 
 def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -17,7 +17,7 @@ from trivet.policies import chain
 from trivet.runtime import Runtime
 from trivet.transports.rest import body, problem
 from trivet.transports.rest.bind import Binder, Slot
-from trivet.transports.rest.disconnect import Watch
+from trivet.transports.rest.disconnect import Watches
 from trivet.transports.rest.exchange import REQUEST_ID, Receive, RestCall, Scope, Send
 from trivet.transports.rest.expand import Expander
 from trivet.transports.rest.media import accepts
@@ -39,13 +39,14 @@ class Endpoint:
         op: The operation and its face.
         api: The model of the app.
         runtime: What is open while the process runs.
+        watches: Stops what is done for clients that went away.
 
     Attributes:
         handler: The gate, then binding, then the call chain.
         streams: Whether the answer is a stream.
     """
 
-    def __init__(self, op: ApiOperation, api: Api, runtime: Runtime) -> None:
+    def __init__(self, op: ApiOperation, api: Api, runtime: Runtime, watches: Watches) -> None:
         self.op = op
         self.operation = op.operation
         self.streams = self.operation.kind is Kind.STREAM
@@ -57,7 +58,7 @@ class Endpoint:
         self._encode = encoder_of(op)
         self._limit = runtime.settings.limits.body
         inner = chain.call(self.operation, runtime)
-        bound = self._streaming(inner) if self.streams else self._answering(inner, expander)
+        bound = self._streaming(inner) if self.streams else self._answering(inner, expander, watches)
         self.handler: Handler = chain.gate(self.operation, runtime, bound)
 
     def __str__(self) -> str:
@@ -74,7 +75,7 @@ class Endpoint:
             fields.append((b"location", f"{call.root}{STATUS_PATH}{outcome.value.id}".encode()))
         return status, fields
 
-    def _answering(self, inner: Handler, expander: Expander | None) -> Handler:
+    def _answering(self, inner: Handler, expander: Expander | None, watches: Watches) -> Handler:
         binder, encode, limit = self._binder, self._encode, self._limit
         described = binder.body
 
@@ -92,11 +93,11 @@ class Endpoint:
                 _expanding(call, arguments, expander)
             call.arguments = arguments
             call.encode = encode
-            watch = Watch(call)
+            watch = watches.start(call)
             try:
                 return await inner(call)
             finally:
-                watch.stop()
+                watches.stop(watch)
 
         return answer
 
@@ -153,8 +154,9 @@ class Rest:
         self._router: Router[Endpoint] = Router()
         self._unrouted = chain.unrouted(runtime, _refuse)
         self._new_request_id = request_ids(runtime)
+        watches = Watches()
         for op in api.operations:
-            self._router.add(op.face.method, op.path, Endpoint(op, api, runtime))
+            self._router.add(op.face.method, op.path, Endpoint(op, api, runtime, watches))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         """Serve one request.
@@ -193,8 +195,9 @@ class Rest:
     def request_id(self, fields: Mapping[bytes, bytes]) -> bytes:
         """Return the id that a request brought, or a new one."""
         given = fields.get(b"request-id")
-        valid = given is not None and REQUEST_ID.fullmatch(given) is not None
-        return given if given is not None and valid else self._new_request_id().encode()
+        if given is not None and REQUEST_ID.fullmatch(given) is not None:
+            return given
+        return self._new_request_id().encode()
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send, path: str, error: Error) -> None:
         """Answer a request that leads to no operation with an error."""
