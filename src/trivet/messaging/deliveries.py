@@ -9,14 +9,16 @@ On an engine that lets transactions write side by side, `due` must lock the rows
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from typing import TYPE_CHECKING
 
 from trivet.core.shape import Struct
 from trivet.data.database import Session
-from trivet.data.statement import Statement
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.outbox import MESSAGE_COLUMNS, message_of
 from trivet.messaging.tables import tables
+
+if TYPE_CHECKING:
+    from trivet.data.statement import Statement
 
 PUT_OFF = 60_000_000
 """For how many microseconds a blocked delivery is put off; settling the one before it ends that at once."""
@@ -104,9 +106,7 @@ class Deliveries:
                 continue
             message = message_of(tuple(columns))
             claimed.append(
-                Claimed(
-                    id=id, subscriber=subscriber, queue=queue, attempts=attempts + 1, lease=lease, message=message
-                )
+                Claimed(id=id, subscriber=subscriber, queue=queue, attempts=attempts + 1, lease=lease, message=message)
             )
             changes.append((lease, until(subscriber, message), attempts + 1, id))
         if changes:
@@ -163,6 +163,11 @@ def _text_of(error: BaseException | None) -> str | None:
     return None if error is None else f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
 
 
+def quoted(name: str) -> str:
+    """Return a name as an SQL string."""
+    return "'" + name.replace("'", "''") + "'"
+
+
 class _Statements(Struct):
     next_due: Statement
     due: Statement
@@ -174,15 +179,17 @@ class _Statements(Struct):
     bury: Statement
 
 
-@cache
 def _statements(subscribers: tuple[str, ...]) -> _Statements:
     import sqlalchemy as sa
+
+    from trivet.data.statement import Statement
 
     outbox, delivery = tables().outbox, tables().delivery
     bind = sa.bindparam
     d, earlier = delivery.c, delivery.alias("earlier")
     alive = d.dead_time.is_(None)
-    ours = d.subscriber.in_([sa.literal_column(_quoted(s)) for s in subscribers])
+    # Constants, and joined to nothing, so that no engine prefers the queue's index to the one in order of `due`.
+    ours = (d.subscriber + sa.literal_column("''")).in_([sa.literal_column(quoted(s)) for s in subscribers])
     held = sa.and_(d.id == bind("of"), d.lease == bind("held"))
     blocked = (
         sa.exists()

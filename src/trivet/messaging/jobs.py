@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cache
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
@@ -12,9 +13,11 @@ from trivet.core.error import Code, Error
 from trivet.core.job import JobError, JobProgress, JobState, JobStatus, code_name
 from trivet.core.shape import Struct
 from trivet.data.database import Row, Session
-from trivet.data.statement import Statement
 from trivet.messaging.message import Message
 from trivet.messaging.tables import instant, micros, tables
+
+if TYPE_CHECKING:
+    from trivet.data.statement import Statement
 
 JOB_COLUMNS = (
     "id",
@@ -135,6 +138,8 @@ class _Statements(Struct):
 @cache
 def _statements() -> _Statements:
     import sqlalchemy as sa
+
+    from trivet.data.statement import Statement
 
     job = tables().job
     bind = sa.bindparam

@@ -41,7 +41,8 @@ class EventNames:
             name = f"{module.name}.{event.__name__}" if module else event.__name__
             taken = self._classes.setdefault(name, event)
             if taken is not event:
-                raise ValueError(f"two events are called {name}, at {place_of(taken)} and {place_of(event)}: rename one")
+                places = f"{place_of(taken)} and {place_of(event)}"
+                raise ValueError(f"two events are called {name}, at {places}: rename one")
             self._names[event] = name
         return name
 

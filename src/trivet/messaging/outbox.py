@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -17,11 +17,13 @@ from trivet.core.decode import tolerant
 from trivet.core.principal import Principal
 from trivet.core.shape import Struct
 from trivet.data.database import Row, Session
-from trivet.data.statement import Statement
 from trivet.messaging import jobs
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.subscribers import Subscribers
 from trivet.messaging.tables import instant, micros, tables
+
+if TYPE_CHECKING:
+    from trivet.data.statement import Statement
 
 MESSAGE_COLUMNS = (
     "id",
@@ -122,6 +124,8 @@ class _Statements(Struct):
 @cache
 def _statements() -> _Statements:
     import sqlalchemy as sa
+
+    from trivet.data.statement import Statement
 
     outbox, delivery = tables().outbox, tables().delivery
     bind = sa.bindparam

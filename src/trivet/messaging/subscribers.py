@@ -16,7 +16,7 @@ from trivet.core.shape import Struct
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.names import EventNames
 
-EVENT_SECONDS = 5.0
+EVENT_SECONDS = 10.0
 """How long the handler of an event may take."""
 
 

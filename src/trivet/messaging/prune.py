@@ -1,0 +1,127 @@
+"""Removes what nobody needs any more: delivered messages, ended jobs, deliveries that no version handles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from trivet.core.clock import Clock
+from trivet.core.error import Unavailable
+from trivet.core.shape import Struct
+from trivet.data.database import Database, Session
+from trivet.messaging import jobs
+from trivet.messaging.brief import briefly
+from trivet.messaging.deliveries import quoted
+from trivet.messaging.tables import micros, tables
+
+if TYPE_CHECKING:
+    from trivet.data.statement import Statement
+
+RETENTION = timedelta(days=7)
+"""How long a message is kept after it was emitted, and a job after it ended."""
+
+BATCH = 500
+"""How many messages are looked at between two chances for other writers."""
+
+EVERY_SECONDS = 600.0
+
+ABANDONED = "nobody handled it: no running version has a handler of this name"
+
+
+class Pruner:
+    """Prunes once in ten minutes, in small transactions.
+
+    Messages that a subscriber has not handled, and dead letters, stay however old they are. A delivery that waited all
+    the time for a handler that this process does not have becomes a dead letter.
+
+    Args:
+        database: The store.
+        subscribers: The ids that this process knows.
+        clock: Time.
+        retention: How long to keep things.
+    """
+
+    def __init__(
+        self, database: Database, subscribers: Sequence[str], clock: Clock, retention: timedelta = RETENTION
+    ) -> None:
+        self._database = database
+        self._sql = _statements(tuple(subscribers))
+        self._clock = clock
+        self._retention = retention
+
+    async def run(self) -> None:
+        """Prune until cancelled; what fails is tried again at the next turn."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            try:
+                await self.prune()
+            except Unavailable:
+                continue
+
+    async def prune(self) -> int:
+        """Remove what is too old and return how many messages that were."""
+        before = self._clock.now() - self._retention
+        await briefly(self._database, partial(self._tidy, before))
+        removed, after = 0, 0
+        while (upto := await self._old(after, before)) is not None:
+            removed += await briefly(self._database, partial(self._remove, after, upto))
+            after = upto
+        return removed
+
+    async def _tidy(self, before: datetime, session: Session) -> None:
+        await jobs.prune(session, before)
+        await session.execute(self._sql.abandon, (micros(self._clock.now()), ABANDONED, micros(before)))
+
+    async def _remove(self, after: int, upto: int, session: Session) -> int:
+        return await session.execute(self._sql.remove, (after, upto))
+
+    async def _old(self, after: int, before: datetime) -> int | None:
+        """Return the last position of the next batch that is old enough."""
+        session = self._database.session(write=False, reads="primary")
+        try:
+            rows = await session.fetch(self._sql.ages, (after,))
+        finally:
+            await session.close()
+        limit = micros(before)
+        return max((position for position, time in rows if time < limit), default=None)
+
+
+class _Statements(Struct):
+    ages: Statement
+    remove: Statement
+    abandon: Statement
+
+
+def _statements(subscribers: tuple[str, ...]) -> _Statements:
+    import sqlalchemy as sa
+
+    from trivet.data.statement import Statement
+
+    outbox, delivery = tables().outbox, tables().delivery
+    o, d = outbox.c, delivery.c
+    window = (o.position > sa.bindparam("after"), o.position <= sa.bindparam("upto"))
+    return _Statements(
+        ages=Statement(
+            sa.select(o.position, o.create_time)
+            .where(o.position > sa.bindparam("after"))
+            .order_by(o.position)
+            .limit(BATCH),
+            ("after",),
+        ),
+        remove=Statement(
+            sa.delete(outbox).where(*window, o.position.not_in(sa.select(delivery.c.position))), ("after", "upto")
+        ),
+        abandon=Statement(
+            sa.update(delivery)
+            .values(dead_time=sa.bindparam("now"), last_error=sa.bindparam("why"))
+            .where(
+                d.dead_time.is_(None),
+                d.due < sa.bindparam("before"),
+                d.subscriber.not_in([sa.literal_column(quoted(s)) for s in subscribers]),
+            ),
+            ("now", "why", "before"),
+        ),
+    )
