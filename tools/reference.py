@@ -65,7 +65,7 @@ def helps(command: click.Command, path: str) -> Iterator[tuple[str, str]]:
 
 def pages() -> dict[Path, str]:
     """Return every page that is made from the code, with what should be in it."""
-    from trivet.cli import main as commands
+    from trivet.cli import command as commands
 
     return {PAGES / "configuration.md": configuration(), PAGES / "cli.md": command_line(commands)}
 

@@ -98,7 +98,7 @@ async def create_product(ctx: Write, product: NewProduct) -> Product:
 @catalog.command(scope="catalog.products.write", raises=[SkuTaken])
 async def update_product(ctx: Write, id: ProductId, changes: Patch[NewProduct]) -> Product:
     """Change some fields of a product."""
-    product = await products.get(ctx, id)
+    product = await products.lock(ctx, id)
     changed = changes.apply(product, update_time=ctx.now)
     check_price(changed.price, "#/price")
     return await products.update(ctx, changed)
@@ -125,5 +125,5 @@ async def release_stock(ctx: Write, lines: StockLines) -> None:
 
 
 async def _stock(ctx: Write, lines: list[StockLine]) -> dict[ProductId, Product]:
-    found = await products.get_many(ctx, [line.product_id for line in lines])
+    found = await products.lock_many(ctx, [line.product_id for line in lines])
     return {product.id: product for product in found if product is not None}

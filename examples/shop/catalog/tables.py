@@ -5,15 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 
 from shop.access import STAFF
-from shop.catalog.model import Product
+from shop.catalog.model import Product, SkuTaken
 from shop.catalog.module import catalog
-from trivet import PUBLIC, Table, contains
+from trivet import PUBLIC, Table, Unique, contains
 
 products = Table(
     catalog,
     Product,
     key=lambda p: p.id,
-    unique=["sku"],
+    unique=[Unique("sku", error=lambda p: SkuTaken(sku=p.sku))],
     readable=PUBLIC,
     writable=lambda who, p: who.has(STAFF),
 )
@@ -28,5 +28,9 @@ def by_filter(
     text: str | None = None,
 ) -> bool:
     """Newest first; an argument that is absent does not narrow the list."""
-    in_range = (p.price.amount >= min_price) & (p.price.amount <= max_price)
-    return (p.brand == brand) & in_range & contains(p.name, text)
+    return (
+        (p.brand == brand)
+        & (min_price is None or p.price.amount >= min_price)
+        & (max_price is None or p.price.amount <= max_price)
+        & contains(p.name, text)
+    )

@@ -80,7 +80,7 @@ async def create_customer(ctx: Write, customer: NewCustomer) -> Customer:
 @module.command(scope="customers.write", raises=[EmailTaken])
 async def update_customer(ctx: Write, id: CustomerId, changes: Patch[NewCustomer]) -> Customer:
     """Change some fields of a customer."""
-    customer = await customers.get(ctx, id)
+    customer = await customers.lock(ctx, id)
     return await customers.update(ctx, changes.apply(customer, update_time=ctx.now))
 
 
@@ -88,7 +88,7 @@ async def update_customer(ctx: Write, id: CustomerId, changes: Patch[NewCustomer
 async def limit_customer(ctx: Write, id: CustomerId, limit: Money) -> Customer:
     """Set the most that one order of a customer may cost."""
     check_limit(limit)
-    customer = await customers.get(ctx, id)
+    customer = await customers.lock(ctx, id)
     return await customers.update(ctx, replace(customer, spending_limit=limit, update_time=ctx.now))
 
 

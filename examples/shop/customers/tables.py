@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from shop.access import STAFF
-from shop.customers.model import Customer
+from shop.customers.model import Customer, EmailTaken
 from shop.customers.module import customers as module
-from trivet import Table
+from trivet import Table, Unique
 
 customers = Table(
     module,
     Customer,
     key=lambda c: c.id,
-    unique=["email"],
+    unique=[Unique("email", error=lambda c: EmailTaken(email=c.email))],
     readable=lambda who, c: (c.owner == who.subject) | who.has(STAFF),
     writable=lambda who, c: (c.owner == who.subject) | who.has(STAFF),
 )

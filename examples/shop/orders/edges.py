@@ -32,4 +32,4 @@ async def line_product(ctx: Read, lines: Sequence[OrderLine]) -> Sequence[Produc
 @module.edge(Customer, "orders", scope="orders.read")
 async def customer_orders(ctx: Read, parents: Sequence[Customer], page: PageRequest) -> Sequence[Page[Order]]:
     """The customer's orders, newest first, in pages."""
-    return await orders.page_by(ctx, by_filter, page, customer_id=[customer.id for customer in parents])
+    return await orders.page_by(ctx, by_filter, [customer.id for customer in parents], page)

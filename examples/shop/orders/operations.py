@@ -77,13 +77,13 @@ async def create_order(ctx: Write, order: NewOrder) -> Order:
 @module.command(scope="orders.write", raises=[StatusChangeRefused])
 async def cancel_order(ctx: Write, id: OrderId, reason: Reason) -> Order:
     """Cancel an order that was not shipped; its stock and its money go back."""
-    return await move(ctx, await orders.get(ctx, id), OrderStatus.CANCELLED, reason)
+    return await move(ctx, await orders.lock(ctx, id), OrderStatus.CANCELLED, reason)
 
 
 @module.command(scope="orders.ship", raises=[StatusChangeRefused])
 async def ship_order(ctx: Write, id: OrderId) -> Order:
     """Say that a confirmed order left the house."""
-    return await move(ctx, await orders.get(ctx, id), OrderStatus.SHIPPED)
+    return await move(ctx, await orders.lock(ctx, id), OrderStatus.SHIPPED)
 
 
 @module.stream(scope="orders.read")

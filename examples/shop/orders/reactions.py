@@ -17,7 +17,7 @@ from trivet import Write
 @module.on(OrderPlaced)
 async def charge_order(ctx: Write, placed: OrderPlaced) -> None:
     """Ask for the money, unless the order was cancelled meanwhile."""
-    order = await orders.get(ctx, placed.order_id)
+    order = await orders.lock(ctx, placed.order_id)
     if order.status is OrderStatus.PENDING:
         await ctx.call(charge_payment, order.id, order.customer_id, order.total)
 
@@ -25,7 +25,7 @@ async def charge_order(ctx: Write, placed: OrderPlaced) -> None:
 @module.on(PaymentCaptured)
 async def confirm_order(ctx: Write, captured: PaymentCaptured) -> None:
     """Confirm the order; one that was cancelled while the money came gets it back."""
-    order = await orders.find(ctx, OrderId(captured.reference))
+    [order] = await orders.lock_many(ctx, [OrderId(captured.reference)])
     if order is None:
         return
     if order.status is OrderStatus.PENDING:
@@ -37,6 +37,6 @@ async def confirm_order(ctx: Write, captured: PaymentCaptured) -> None:
 @module.on(PaymentDeclined)
 async def cancel_declined_order(ctx: Write, declined: PaymentDeclined) -> None:
     """Cancel the order, which gives its stock back."""
-    order = await orders.find(ctx, OrderId(declined.reference))
+    [order] = await orders.lock_many(ctx, [OrderId(declined.reference)])
     if order is not None and order.status is OrderStatus.PENDING:
         await move(ctx, order, OrderStatus.CANCELLED, f"payment declined: {declined.decline.value}")

@@ -28,4 +28,9 @@ def by_filter(
     until: datetime | None = None,
 ) -> bool:
     """Newest first; an argument that is absent does not narrow the list."""
-    return (o.customer_id == customer_id) & (o.status == status) & (o.create_time >= since) & (o.create_time < until)
+    return (
+        (o.customer_id == customer_id)
+        & (o.status == status)
+        & (since is None or o.create_time >= since)
+        & (until is None or o.create_time < until)
+    )
