@@ -7,18 +7,19 @@ from collections.abc import AsyncIterator, Iterator
 import httpx2
 import pytest
 
-from tests.shop.serving import PATIENCE_SECONDS, Serving, serving
+from tests.shop.serving import PATIENCE_SECONDS, shop
+from trivet.testing import Served
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A served shop, with what it starts with."""
-    with serving(tmp_path_factory.mktemp("shop")) as running:
-        yield running
+def served() -> Iterator[Served]:
+    """A shop with what it starts with."""
+    with shop() as served:
+        yield served
 
 
 @pytest.fixture
-async def client(shop: Serving) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(served: Served) -> AsyncIterator[httpx2.AsyncClient]:
     """The developer, talking to the shop."""
-    async with httpx2.AsyncClient(base_url=shop.url, timeout=PATIENCE_SECONDS) as client:
+    async with httpx2.AsyncClient(base_url=served.url, timeout=PATIENCE_SECONDS) as client:
         yield client

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.shop.customers import all_settled, get, new_customer, new_product, payment_of, place
-from tests.shop.serving import PATIENCE_SECONDS, Serving, pages, serving
+from tests.shop.serving import PATIENCE_SECONDS, kill_a_worker, pages, shop
+from trivet.testing import Served
 
 PARALLEL = 200
 LEFT = 50
 
 
-async def test_two_hundred_parallel_orders_for_the_last_fifty_items_sell_exactly_fifty(tmp_path: Path) -> None:
-    with serving(tmp_path, workers=2) as shop:
-        async with client_of(shop) as client:
+async def test_two_hundred_parallel_orders_for_the_last_fifty_items_sell_exactly_fifty() -> None:
+    with shop(workers=2) as served:
+        async with client_of(served) as client:
             customer = await new_customer(client)
             product = await new_product(client, stock=LEFT)
             answers = await asyncio.gather(
@@ -35,11 +35,11 @@ async def test_two_hundred_parallel_orders_for_the_last_fifty_items_sell_exactly
 
 
 @pytest.mark.slow
-async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents_nothing(tmp_path: Path) -> None:
+async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents_nothing() -> None:
     chance = random.Random(7)
     stock = 400
-    with serving(tmp_path, workers=2) as shop:
-        async with client_of(shop) as client:
+    with shop(workers=2) as served:
+        async with client_of(served) as client:
             rich = await new_customer(client, limit="100000.00")
             poor = await new_customer(client, limit="15.00")
             goods = [(await new_product(client, stock=stock, price="10.00"))["id"] for _ in range(5)]
@@ -61,7 +61,7 @@ async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents
             async def killer() -> None:
                 for _ in range(4):
                     await asyncio.sleep(0.3 + chance.random() / 2)
-                    shop.kill_worker(chance.randrange(2))
+                    kill_a_worker(served, chance.randrange(2))
                 await asyncio.sleep(0.5)
                 done.set()
 
@@ -87,6 +87,6 @@ async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents
             assert references == {order["id"] async for order in pages(client, "/v1/orders")}, "a phantom payment"
 
 
-def client_of(shop: Serving) -> httpx2.AsyncClient:
+def client_of(served: Served) -> httpx2.AsyncClient:
     limits = httpx2.Limits(max_connections=PARALLEL)
-    return httpx2.AsyncClient(base_url=shop.url, timeout=PATIENCE_SECONDS, limits=limits)
+    return httpx2.AsyncClient(base_url=served.url, timeout=PATIENCE_SECONDS, limits=limits)
