@@ -110,9 +110,9 @@ class Connection(HttpToolsProtocol):
             "title": title,
             "status": status,
             "detail": detail,
-            "code": "INVALID_ARGUMENT",
+            "code": "invalid_argument",
             "reason": REASONS[status],
-            "instance": f"urn:uuid:{request_id}",
+            "instance": f"urn:request:{request_id}",
         }
         body = msgspec.json.encode(problem)
         fields = [

@@ -1,0 +1,5 @@
+"""``python -m trivet``: the command line."""
+
+from trivet.cli import main
+
+main()

@@ -1,0 +1,186 @@
+"""``trivet call``: run one operation in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from trivet.cli.output import fail, print_json
+from trivet.cli.target import app_argument, load_for
+from trivet.contracts.subject import is_page_request
+from trivet.core.declaration import Kind
+from trivet.core.decode import Decoder
+from trivet.core.error import Error, InvalidArgument, Violation
+from trivet.core.operation import Operation
+from trivet.core.page import PageRequest
+from trivet.core.principal import DEVELOPER
+from trivet.core.signature import Parameter
+
+if TYPE_CHECKING:
+    from trivet.app import App
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@app_argument
+@click.argument("operation", required=False)
+@click.argument("arguments", nargs=-1, metavar="[--NAME VALUE]...", type=click.UNPROCESSED)
+@click.option("--json-args", metavar="JSON", help="All arguments as one JSON object; - reads standard input.")
+@click.option("--dev", is_flag=True, help="In the development environment, as under `trivet dev`.")
+def command(
+    app: str | None,
+    app_dir: str,
+    operation: str | None,
+    arguments: tuple[str, ...],
+    json_args: str | None,
+    dev: bool,
+) -> int:
+    """Run one operation of an app in this process, as the developer, through all of its policies.
+
+    A value is text, or JSON where the parameter is not text. The result is printed as JSON, an error as a problem on
+    standard error with exit status 1.
+
+    \b
+    Examples:
+      trivet call shop.app:app catalog.list_products --page '{"page_size": 3}'
+      trivet call shop.app:app catalog.get_product --id 01985f7e-1c2a-7b3c-8d4e-5f60718293a4
+      trivet call shop.app:app catalog.create_product --json-args - < product.json
+    """
+    if app is not None and ":" not in app and "." in app:  # `trivet call catalog.get_product`, the app from trivet.toml
+        arguments = (operation, *arguments) if operation is not None else arguments
+        app, operation = None, app
+    if operation is None:
+        raise click.UsageError("Which operation? `trivet ops` lists them.")
+    loaded = load_for(app, app_dir, {"log.level": "error", "environment": "development" if dev else None})
+    found = _operation(loaded, operation)
+    given = _given(arguments, json_args, found)
+    return asyncio.run(_run(loaded, found, given))
+
+
+def _operation(app: App, name: str) -> Operation[..., Any]:
+    known = {operation.id: operation for module in app.modules for operation in module.operations}
+    if name in known:
+        return known[name]
+    ends = [id for id in known if id.endswith(f".{name}")]
+    if len(ends) == 1:
+        return known[ends[0]]
+    near = ends or difflib.get_close_matches(name, known, n=3)
+    meant = f" Did you mean {' or '.join(near)}?" if near else " `trivet ops` lists them."
+    raise click.UsageError(f"{app.name} has no operation {name!r}.{meant}")
+
+
+class Text(str):
+    """What stands for a value on the command line."""
+
+    __slots__ = ()
+
+
+def _given(arguments: tuple[str, ...], json_args: str | None, operation: Operation[..., Any]) -> dict[str, Any]:
+    """Return what the command line gave, not yet checked: parsed JSON, or `Text`."""
+    given: dict[str, Any] = {}
+    if json_args is not None:
+        text = sys.stdin.read() if json_args == "-" else json_args
+        try:
+            given = msgspec.json.decode(text, type=dict[str, Any])
+        except msgspec.DecodeError as malformed:
+            raise click.UsageError(f"--json-args is not a JSON object: {malformed}") from malformed
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("--"):
+            raise click.UsageError(f"{word!r}: write arguments as --name value")
+        name, equals, value = word.removeprefix("--").partition("=")
+        name = name.replace("-", "_")
+        text = value if equals else next(words, None)
+        if text is None:
+            raise click.UsageError(f"--{name} needs a value")
+        parameter = operation.signature.parameter(name)
+        if parameter is None:
+            names = [p.name for p in operation.signature.parameters]
+            near = difflib.get_close_matches(name, names, n=1) or names
+            raise click.UsageError(f"{operation.id} has no argument {name!r}; it takes {', '.join(near) or 'none'}")
+        given[name] = Text(text)
+    return given
+
+
+def typed(operation: Operation[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as the handler takes them.
+
+    Raises:
+        InvalidArgument: With everything that does not fit.
+    """
+    arguments: dict[str, Any] = {}
+    violations: list[Violation] = []
+    for parameter in operation.signature.parameters:
+        if parameter.name not in given:
+            if parameter.required and not is_page_request(parameter.type):
+                violations.append(Violation(detail="is required", pointer=f"#/{parameter.name}"))
+            elif parameter.required:
+                arguments[parameter.name] = PageRequest()
+            continue
+        try:
+            arguments[parameter.name] = _convert(parameter, given[parameter.name])
+        except InvalidArgument as refused:
+            violations += refused.violations
+    unknown = given.keys() - {p.name for p in operation.signature.parameters}
+    violations += [Violation(detail="unknown argument", pointer=f"#/{name}") for name in sorted(unknown)]
+    if violations:
+        raise InvalidArgument(violations=tuple(violations))
+    return arguments
+
+
+def _convert(parameter: Parameter, value: Any) -> Any:
+    decoder: Decoder[Any] = Decoder(parameter.type)
+    pointer = f"#/{parameter.name}"
+    if not isinstance(value, Text):
+        return decoder.convert(value, pointer=pointer)
+    try:
+        return decoder.convert(str(value), text=True, pointer=pointer)
+    except InvalidArgument:
+        try:
+            parsed = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            parsed = None
+        if parsed is None or isinstance(parsed, str):
+            raise
+        return decoder.convert(parsed, pointer=pointer)
+
+
+async def _run(app: App, operation: Operation[..., Any], given: dict[str, Any]) -> int:
+    from trivet.server.direct import run_operation
+
+    async with app:
+        try:
+            value = await run_operation(app.service, operation, typed(operation, given), DEVELOPER)
+            if operation.kind is Kind.STREAM:
+                async for item in value:
+                    print_json(item)
+            elif value is not None:
+                print_json(value)
+        except Error as refused:
+            print_json(problem_of(refused))
+            fail(f"{operation.id}: {refused.detail or refused.message}")
+            return 1
+    return 0
+
+
+def problem_of(error: Error) -> dict[str, Any]:
+    """Return an error as the problem document that REST would answer with."""
+    from trivet.contracts.problem import slug_of, status_of
+
+    problem: dict[str, Any] = {
+        "type": f"/problems/{slug_of(error)}",
+        "title": error.message,
+        "status": status_of(error),
+        "code": error.code.name.lower(),
+        "reason": error.reason,
+    }
+    if error.detail:
+        problem["detail"] = error.detail
+    if isinstance(error, InvalidArgument) and error.violations:
+        problem["errors"] = error.violations
+    return problem | error.metadata()
