@@ -131,7 +131,7 @@ def any_of(columns: sa.ColumnElement[Any] | Sequence[sa.ColumnElement[Any]], par
         parts: list[Any] = [sa.cast(text, column.type) for text, column in zip(texts, columns, strict=True)]
     else:
         each = _members(parameter, "json_each")
-        paths = [sa.literal_column(f"'$[{index}]'") for index in range(len(columns))]
+        paths: list[sa.ColumnElement[Any]] = [sa.literal_column(f"'$[{index}]'") for index in range(len(columns))]
         parts = [sa.func.json_extract(each.c.value, path) for path in paths]
     return sa.tuple_(*columns).in_(sa.select(*parts))
 

@@ -90,6 +90,11 @@ class Connection:
         meter.left, meter.deadline = UNLIMITED, None
         self.driver.execute(sql)
 
+    def lent(self, deadline: Deadline | None) -> sqlite3.Connection:
+        """Return the driver's connection for statements of somebody else, interrupted at the deadline only."""
+        self.meter.left, self.meter.deadline = UNLIMITED, deadline
+        return self.driver
+
     @property
     def over_budget(self) -> bool:
         """Whether the unlimited statement that ran last took longer than the event loop should wait."""

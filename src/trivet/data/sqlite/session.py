@@ -84,7 +84,7 @@ class ReadSession:
 
     async def driver_connection(self) -> sqlite3.Connection:
         """Return the connection on which this process reads."""
-        return self._database.reader.driver
+        return self._database.reader.lent(self._deadline)
 
 
 class SnapshotSession(ReadSession):
@@ -132,7 +132,7 @@ class SnapshotSession(ReadSession):
     async def driver_connection(self) -> sqlite3.Connection:
         """Return the connection that holds the snapshot."""
         async with self._turn:
-            return (await self._held()).driver
+            return (await self._held()).lent(self._deadline)
 
 
 class WriteSession:
@@ -269,7 +269,7 @@ class WriteSession:
     async def driver_connection(self) -> sqlite3.Connection:
         """Return the driver's connection with this transaction open on it."""
         async with self._turn:
-            return (await self._held()).driver
+            return (await self._held()).lent(self._deadline)
 
 
 async def read(

@@ -1,0 +1,41 @@
+"""From a context to the store: a context reaches only its own module's tables, and only a `Write` changes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trivet.core.context import Read, Write
+from trivet.core.error import PermissionDenied
+
+if TYPE_CHECKING:
+    from trivet.data.database import Session
+    from trivet.data.table import Table
+
+
+def session_of(ctx: Read, table: Table[Any, Any], *, write: bool = False) -> Session:
+    """Return the session on which the context's work runs its statements on the table.
+
+    Raises:
+        TypeError: The table is another module's, or a verb that writes was given a context that reads.
+    """
+    if ctx.module is not table.module:
+        raise TypeError(
+            f"{table!r} belongs to module {table.module.name}, not to {ctx.module.name}: "
+            f"call an operation of {table.module.name} instead"
+        )
+    if write and not isinstance(ctx, Write):
+        raise TypeError(f"a {type(ctx).__name__} context can not change {table!r}: make the operation a command")
+    session: Session = ctx._work.session
+    return session
+
+
+def tenant_of(ctx: Read) -> str:
+    """Return the tenant that the caller's credential belongs to.
+
+    Raises:
+        PermissionDenied: It belongs to none, and the rows are kept per tenant.
+    """
+    tenant = ctx.tenant
+    if tenant is None:
+        raise PermissionDenied(detail="This needs a credential that belongs to a tenant.")
+    return tenant

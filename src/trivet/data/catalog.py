@@ -1,0 +1,106 @@
+"""All tables of an app: bound to a dialect before the first request, with everything that is wrong found at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from trivet.core.fault import Fault
+from trivet.core.module import Module
+from trivet.data.database import Database, Dialect
+from trivet.data.plan import TablePlan
+from trivet.data.resolve import ResolvedTable, resolve
+from trivet.data.schema import table_of
+from trivet.data.selection import bind_selection
+from trivet.data.where import UnfitConstant
+
+
+def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> list[Fault]:
+    """Compile everything that the modules' tables will run.
+
+    Args:
+        modules: All modules of the app.
+        dialect: Of the database that will run it.
+        signing_key: Signs page tokens.
+
+    Returns:
+        What is wrong with the tables; when it is nothing, their verbs can be used.
+    """
+    found, faults = _resolved(modules)
+    metadata = sa.MetaData()
+    bound: list[TablePlan[Any]] = []
+    for resolved in found:
+        table = resolved.declared
+        try:
+            plan: TablePlan[Any] = TablePlan(resolved, table_of(resolved, dialect, metadata), dialect, signing_key)
+        except UnfitConstant as unfit:
+            what = f"table {table.module.name}.{table.shape.__name__}: a rule or a listing compares with {unfit}"
+            faults.append(
+                Fault(rule="table-rule", place=table.place, problem=what, mend="Use a value that fits the field.")
+            )
+        else:
+            table._plan = plan
+            bound.append(plan)
+    for plan in bound:
+        for selection in plan.resolved.declared.selections:
+            faults += bind_selection(selection, plan)
+    return faults
+
+
+def schema(modules: Iterable[Module], dialect: Dialect) -> list[sa.Table]:
+    """Return the tables of the modules as SQL has them, for `Database.create`; faulty ones are left out."""
+    metadata = sa.MetaData()
+    return [table_of(resolved, dialect, metadata) for resolved in _resolved(modules)[0]]
+
+
+def _resolved(modules: Iterable[Module]) -> tuple[list[ResolvedTable], list[Fault]]:
+    found: dict[tuple[str, str], ResolvedTable] = {}
+    faults: list[Fault] = []
+    for module in modules:
+        for table in module.tables:
+            resolved, wrong = resolve(table)
+            faults += wrong
+            if resolved is None:
+                continue
+            names = f"module {module.name} has two tables {resolved.name!r}"
+            other = found.setdefault((module.name, resolved.name), resolved)
+            if other is not resolved:
+                faults.append(
+                    Fault(
+                        rule="table-name",
+                        place=table.place,
+                        problem=f"{names}; the other: {other.declared.place}",
+                        mend='Give one of them another name: Table(..., name="...").',
+                    )
+                )
+    return list(found.values()), faults
+
+
+def open_database(url: str) -> Database:
+    """Return the database that a URL names; it is not opened yet.
+
+    ``sqlite:///shop.db`` is a file beside the process, ``sqlite:////var/lib/shop.db`` one at an absolute path, and
+    ``sqlite://`` a private temporary file.
+
+    Raises:
+        ValueError: The URL names nothing that Trivet knows.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        if parts.netloc or parts.query or parts.fragment:
+            raise ValueError(f"database URL {url!r}: write sqlite:///FILE, or sqlite:////FILE for an absolute path")
+        from trivet.data.sqlite import SqliteDatabase
+
+        return SqliteDatabase(Path(parts.path[1:]) if parts.path.strip("/") else None)
+    raise ValueError(
+        f"database URL {_without_password(url)!r}: unknown scheme {parts.scheme!r}; sqlite:///FILE is supported"
+    )
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

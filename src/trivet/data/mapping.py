@@ -1,0 +1,219 @@
+"""How a shape becomes a row: its columns, and codecs that are generated once for them.
+
+The generated functions name every field and call only the codecs that a column needs, so that a row costs little more
+than the objects in it. For ``Product(id: UUID, price: Money)`` on SQLite they read::
+
+    def encode(row):
+        return (e0(row.id), e1(row.price.amount), e2(row.price.currency))
+
+    def decode(rows):
+        (c0, c1, c2) = zip(*rows)
+        c0 = b0(c0)                                           # all identifiers in one call
+        return [s0(id=v0, price=s1(amount=d1(v1), currency=v2)) for v0, v1, v2 in zip(c0, c1, c2)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from trivet.core.patch import nested_shape
+from trivet.data.columns import Unfit, Unmapped, Value, batch_decoder, decoder, encoder, value_of
+from trivet.data.database import Dialect, Row
+
+T = TypeVar("T", bound=msgspec.Struct)
+Path = tuple[str, ...]
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of a shape.
+
+    Attributes:
+        name: In the database: the path joined by underscores.
+        path: From the row object to the value.
+        value: What it holds.
+    """
+
+    name: str
+    path: Path
+    value: Value
+
+    def __hash__(self) -> int:
+        return hash(self.name)  # an annotation need not be hashable
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A field that has no column."""
+
+    field: str
+    problem: str
+    mend: str
+
+
+def columns_of(shape: type[msgspec.Struct]) -> tuple[list[Column], list[Problem]]:
+    """Return the columns of a shape, in the order of its fields, and what stands in the way of others."""
+    columns: list[Column] = []
+    problems: list[Problem] = []
+    for path, annotation in _leaves(shape, ()):
+        try:
+            columns.append(Column("_".join(path), path, value_of(annotation)))
+        except (Unmapped, TypeError) as unmapped:
+            mend = getattr(unmapped, "mend", "Use a type that msgspec knows.")
+            problems.append(Problem(".".join(path), str(unmapped), mend))
+    seen: dict[str, Column] = {}
+    for column in columns:
+        other = seen.setdefault(column.name, column)
+        if other is not column:
+            what = f"{'.'.join(other.path)} has the same column, {column.name}"
+            problems.append(Problem(".".join(column.path), what, "Rename one of the fields."))
+    return columns, problems
+
+
+def _leaves(shape: type[msgspec.Struct], above: Path) -> Iterator[tuple[Path, Any]]:
+    for field in msgspec.structs.fields(shape):
+        inner = nested_shape(field.type)
+        if inner is not None and inner.__struct_fields__:
+            yield from _leaves(inner, (*above, field.name))
+        else:
+            yield (*above, field.name), field.type
+
+
+class UnreadableRow(Exception):
+    """The database holds a value that the shape does not know: the shapes changed and the data did not."""
+
+
+class Mapping(Generic[T]):
+    """A shape and its rows on one dialect.
+
+    Args:
+        shape: Whose columns all can be mapped.
+        columns: From :func:`columns_of`.
+        dialect: Whose driver gives and takes the rows.
+
+    Attributes:
+        encode_row: Turns an object into a row, in the order of the columns; raises `Unfit` or `TypeError`.
+    """
+
+    def __init__(self, shape: type[T], columns: Sequence[Column], dialect: Dialect) -> None:
+        self.shape = shape
+        self.columns = tuple(columns)
+        self.encoders = [encoder(column.value, dialect) for column in columns]
+        self._decoders = [decoder(column.value, dialect) for column in columns]
+        self._dialect = dialect
+        self.encode_row: Callable[[T], Row] = self._generate_encode()
+        self._decode_rows: Callable[[Sequence[Row]], list[T]] = self._generate_decode()
+
+    def encode(self, row: T) -> Row:
+        """Return the values of a row, in the order of the columns.
+
+        Raises:
+            InvalidArgument: A column can not hold its value.
+            OutOfRange: A number is too large for its column.
+        """
+        try:
+            return self.encode_row(row)
+        except Unfit:
+            for column, encode in zip(self.columns, self.encoders, strict=True):
+                value = value_at(row, column.path)
+                try:
+                    if value is not None:
+                        encode(value)
+                except Unfit as unfit:
+                    raise unfit.at("#/" + "/".join(column.path)) from None
+            raise
+
+    def decode(self, rows: Sequence[Row]) -> list[T]:
+        """Return the objects of rows.
+
+        Raises:
+            UnreadableRow: Naming the column and the value.
+        """
+        if not rows:
+            return []
+        try:
+            return self._decode_rows(rows)
+        except Exception as error:
+            raise self._explain(rows) from error
+
+    def _explain(self, rows: Sequence[Row]) -> UnreadableRow:
+        for row in rows:
+            for column, decode, value in zip(self.columns, self._decoders, row, strict=True):
+                problem = f"column {column.name} of {self.shape.__name__} holds {value!r}"
+                if value is None:
+                    if not column.value.nullable:
+                        return UnreadableRow(f"{problem}: migrate the data, or make the field optional")
+                elif decode is not None:
+                    try:
+                        decode(value)
+                    except Exception as error:
+                        return UnreadableRow(f"{problem}, which is not {column.value.annotation}: {error}")
+        return UnreadableRow(f"{self.shape.__name__} refuses the row")
+
+    # -- generating
+
+    def _generate_encode(self) -> Callable[[T], Row]:
+        names: dict[str, Any] = {}
+        parts: list[str] = []
+        for index, column in enumerate(self.columns):
+            names[f"e{index}"] = self.encoders[index]
+            value = "row." + ".".join(column.path)
+            none = f"None if {value} is None else " if column.value.nullable else ""
+            parts.append(f"{none}e{index}({value})")
+        source = f"def encode(row):\n    return ({', '.join(parts)},)\n"
+        generated: Callable[[T], Row] = _compiled("encode", source, names)
+        return generated
+
+    def _generate_decode(self) -> Callable[[Sequence[Row]], list[T]]:
+        names: dict[str, Any] = {}
+        values: dict[Path, str] = {}
+        lines: list[str] = []
+        for index, column in enumerate(self.columns):
+            nullable, decode = column.value.nullable, self._decoders[index]
+            value = f"v{index}"
+            batch = batch_decoder(column.value, self._dialect)
+            if batch is not None:
+                names[f"b{index}"] = batch
+                lines.append(f"    c{index} = b{index}(c{index})")
+            elif decode is not None:
+                names[f"d{index}"] = decode
+                value = f"None if v{index} is None else d{index}(v{index})" if nullable else f"d{index}(v{index})"
+            values[column.path] = value
+        result = _constructor(self.shape, (), values, names)
+        columns = ", ".join(f"c{index}" for index in range(len(self.columns)))
+        each = ", ".join(f"v{index}" for index in range(len(self.columns)))
+        source = "\n".join(
+            [
+                "def decode(rows):",
+                f"    ({columns},) = zip(*rows)",
+                *lines,
+                f"    return [{result} for {each}, in zip({columns})]\n",
+            ]
+        )
+        generated: Callable[[Sequence[Row]], list[T]] = _compiled("decode", source, names)
+        return generated
+
+
+def _constructor(shape: type[msgspec.Struct], above: Path, values: dict[Path, str], names: dict[str, Any]) -> str:
+    name = f"s{len([each for each in names if each.startswith('s')])}"
+    names[name] = shape
+    parts: list[str] = []
+    for field in msgspec.structs.fields(shape):
+        path = (*above, field.name)
+        inner = nested_shape(field.type)
+        text = values[path] if path in values or inner is None else _constructor(inner, path, values, names)
+        parts.append(f"{field.name}={text}")
+    return f"{name}({', '.join(parts)})"
+
+
+def _compiled(name: str, source: str, names: dict[str, Any]) -> Any:
+    exec(compile(source, f"<generated {name}>", "exec"), names)  # noqa: S102 - made of field names, not of input
+    return names[name]
+
+
+def value_at(row: Any, path: Path) -> Any:
+    """Return the value at a path of attributes."""
+    for name in path:
+        row = getattr(row, name)
+    return row

@@ -1,0 +1,393 @@
+"""What a table runs: every statement of every verb, compiled when the app is built.
+
+Each verb has one statement for each form of the rule that governs it (`trivet.data.rule`); a listing has one for each
+combination of its optional arguments besides. A request picks one by index and fills in values.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+
+from trivet.core.context import Read
+from trivet.data.access import tenant_of
+from trivet.data.columns import Kind, Unfit, Value, encoder
+from trivet.data.database import Dialect
+from trivet.data.expression import TRUE, Argument, Compare, Node, all_of, equalities, predicate, without
+from trivet.data.mapping import Column, Mapping, value_at
+from trivet.data.pagetoken import context_of
+from trivet.data.resolve import ResolvedListing, ResolvedTable
+from trivet.data.rule import Rule
+from trivet.data.statement import Statement, any_of, list_value
+from trivet.data.table import Listing, Selection, Unique
+from trivet.data.where import Source, Where
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+PYTHON_TYPES: dict[Kind, Any] = {
+    Kind.UUID: UUID,
+    Kind.TEXT: str,
+    Kind.BOOLEAN: bool,
+    Kind.INTEGER: int,
+    Kind.FLOAT: float,
+    Kind.DATE: date,
+    Kind.TIME: time,
+    Kind.INSTANT: datetime,
+    Kind.DURATION: timedelta,
+    Kind.DECIMAL: Decimal,
+}
+"""Types of order values in a page token; without the shape's bounds, which may have changed since the row was made."""
+
+
+class Query:
+    """A statement, and where its values come from.
+
+    Attributes:
+        statement: Compiled.
+        values: Takes the context and the verb's own arguments, and returns the statement's values.
+    """
+
+    __slots__ = ("_sources", "statement")
+
+    def __init__(self, clause: sa.Executable, dialect: Dialect, sources: dict[str, Source]) -> None:
+        self.statement = Statement(clause, tuple(sources))
+        self.statement.on(dialect)
+        self._sources = tuple(sources.values())
+
+    def values(self, ctx: Read, own: Sequence[Any]) -> list[Any]:
+        """Return the statement's values, in its order."""
+        return [source(ctx, own) for source in self._sources]
+
+
+class Key(Generic[T]):
+    """How a row is identified."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
+        read = operator.attrgetter(*(".".join(column.path) for column in columns))
+        self.of: Callable[[T], Any] = read
+        """Returns the key of a row: a value, or a tuple where the key has several fields."""
+
+    def parts(self, key: Any) -> tuple[Any, ...]:
+        """Return a key as a tuple, whatever the number of its fields."""
+        return (key,) if len(self.columns) == 1 else key
+
+
+class TablePlan(Generic[T]):
+    """Everything that the verbs of a table need.
+
+    Args:
+        resolved: The table.
+        table: As SQL has it.
+        dialect: Of the driver that runs it.
+        signing_key: Signs page tokens.
+    """
+
+    def __init__(self, resolved: ResolvedTable, table: sa.Table, dialect: Dialect, signing_key: bytes) -> None:
+        self.resolved = resolved
+        self.table = table
+        self.dialect: Dialect = dialect
+        self.signing_key = signing_key
+        self.mapping: Mapping[T] = Mapping(resolved.declared.shape, resolved.columns, dialect)
+        self.key: Key[T] = Key(resolved.key)
+        self.versioned = resolved.versioned
+        self.readable = Rule(resolved.readable)
+        self.writable = Rule(resolved.writable)
+        self.may_write = predicate(resolved.writable)
+        self.tenant_of_row: Callable[[T], str] | None = None
+        if resolved.tenant is not None:
+            self.tenant_of_row = operator.attrgetter(".".join(resolved.tenant.path))
+        self.uniques: dict[frozenset[str], Unique] = {
+            frozenset(column.name for column in columns): unique for columns, unique in resolved.uniques
+        }
+        self._name = f"{resolved.declared.module.name}.{resolved.name}"
+        self._compile()
+        self.listings: dict[Listing[T, Any], ListingPlan] = {
+            each.declared: ListingPlan(self, each, f"{self._name}.{each.declared.name}") for each in resolved.listings
+        }
+        self.selections: dict[Selection[Any, Any], Any] = {}
+
+    def _compile(self) -> None:
+        select = sa.select(*self.table.c)
+        ordered = select.order_by(*(self.table.c[column.name] for column in self.key.columns))
+        self.get = self.forms(self.readable, lambda where: select.where(self._is_key(where)))
+        self.get_many = self.forms(self.readable, lambda where: select.where(self._among_keys(where)))
+        self.lock = self.forms(self.readable, lambda where: select.where(self._is_key(where)).with_for_update())
+        self.lock_many = self.forms(
+            self.readable, lambda where: ordered.where(self._among_keys(where)).with_for_update()
+        )
+        self.insert = Statement(sa.insert(self.table), [column.name for column in self.table.c])
+        self.insert.on(self.dialect)
+        self.update = self.forms(self.writable, self._update)
+        self.delete = self.forms(self.writable, lambda where: sa.delete(self.table).where(self._is_key(where)))
+        self.delete_version = self.delete
+        if self.versioned:
+            self.delete_version = self.forms(
+                self.writable,
+                lambda where: sa.delete(self.table).where(
+                    self._is_key(where), self._is_version(where, len(self.key.columns))
+                ),
+            )
+
+    def forms(
+        self, rule: Rule, build: Callable[[Where], Any], *, condition: Node = TRUE, offset: int = 0
+    ) -> list[Query]:
+        """Return a query for each form of a rule; forms that say the same share one.
+
+        Args:
+            rule: Added to the statement's condition, as the tenant is.
+            build: Makes the statement without the rule.
+            condition: A listing's.
+            offset: Where the listing's arguments begin among the statement's own.
+        """
+        queries: list[tuple[Node, Query]] = []
+        for form in rule.forms:
+            node = all_of(condition, form)
+            query = next((query for other, query in queries if other == node), None)
+            if query is None:
+                where = Where(self.table, self.dialect, offset)
+                clause = build(where)
+                if self.resolved.tenant is not None:
+                    clause = clause.where(self._is_tenant(where, self.table))
+                if node != TRUE:
+                    clause = clause.where(where.clause(node))
+                query = Query(clause, self.dialect, where.sources)
+            queries.append((node, query))
+        return [query for _, query in queries]
+
+    # -- conditions of the verbs
+
+    def _is_key(self, where: Where) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            *(
+                self.table.c[column.name] == where.own(index, column.value, column.name)
+                for index, column in enumerate(self.key.columns)
+            )
+        )
+
+    def _among_keys(self, where: Where) -> sa.ColumnElement[bool]:
+        encoders = [encoder(column.value, self.dialect) for column in self.key.columns]
+        columns: list[sa.ColumnElement[Any]] = [self.table.c[column.name] for column in self.key.columns]
+        dialect, parts, rows = self.dialect, self.key.parts, len(columns) > 1
+
+        def keys(ctx: Read, own: Sequence[Any]) -> Any:
+            try:
+                if rows:
+                    each = [tuple(e(part) for e, part in zip(encoders, parts(key), strict=True)) for key in own[0]]
+                else:
+                    each = [encoders[0](key) for key in own[0]]
+            except Unfit as unfit:
+                raise unfit.at("#/ids") from None
+            return list_value(each, dialect, rows=rows)
+
+        where.sources["keys"] = keys
+        among: sa.ColumnElement[bool] = any_of(columns if rows else columns[0], "keys", dialect)
+        return among
+
+    def _is_version(self, where: Where, index: int) -> sa.ColumnElement[bool]:
+        version = self.table.c["version"]
+        return version == where.bind(given(index), version.type)
+
+    def _is_tenant(self, where: Where, table: sa.FromClause) -> sa.ColumnElement[bool]:
+        assert self.resolved.tenant is not None
+        column = table.c[self.resolved.tenant.name]
+        return column == where.bind(_tenant, column.type)
+
+    def _update(self, where: Where) -> Any:
+        """Build the update: its own arguments are the encoded new row, then the expected version."""
+        key = {column.name for column in self.key.columns}
+        values: dict[str, Any] = {}
+        conditions: list[sa.ColumnElement[bool]] = []
+        for index, column in enumerate(self.table.c):
+            value = where.bind(given(index), column.type)
+            if column.name in key:
+                conditions.append(column == value)
+            else:
+                values[column.name] = value
+        if self.versioned:
+            conditions.append(self._is_version(where, len(self.table.c)))
+        if not values:  # nothing but a key: to find the row is all there is to do
+            values = {name: self.table.c[name] for name in key}
+        return sa.update(self.table).values(values).where(*conditions)
+
+
+class ListingPlan:
+    """Everything that paging through a listing needs.
+
+    Attributes:
+        arguments: Turns a call's arguments into a tuple.
+        first: Statements for a first page, by variant and form of the rule.
+        next: The same for a page after a token.
+        token_type: Of the order values in a token.
+    """
+
+    def __init__(self, plan: TablePlan[Any], resolved: ResolvedListing, name: str) -> None:
+        self._plan = plan
+        self._resolved = resolved
+        self._name = name
+        self._order = ",".join(f"{'-' * down}{column.name}" for column, down in resolved.order)
+        self.arguments = resolved.bind
+        self._optional = [(1 << bit, a.index) for bit, a in enumerate(a for a in resolved.arguments if a.optional)]
+        self._required = [(a.index, a.name) for a in resolved.arguments if not a.optional]
+        self.token_type: Any = tuple[tuple(_token_type(column.value) for column, _ in resolved.order)]  # type: ignore[misc]  # built from values
+        conditions = [self._condition(variant) for variant in range(1 << len(self._optional))]
+        self.first = [self._forms(condition, after=False) for condition in conditions]
+        self.next = [self._forms(condition, after=True) for condition in conditions]
+        self._by_parent: dict[int, list[Query]] = {}
+        if resolved.parent is not None:
+            self._parent_encoder = encoder(resolved.parent.value, plan.dialect)
+            present = next((bit for bit, index in self._optional if index == 0), 0)
+            for variant, condition in enumerate(conditions):
+                if variant & present == present:
+                    self._by_parent[variant] = self._parents(condition, resolved.parent)
+
+    def _condition(self, variant: int) -> Node:
+        absent = {index for bit, index in self._optional if not variant & bit}
+        found = without(self._resolved.node, absent)
+        return TRUE if found is None else found
+
+    def variant(self, arguments: Sequence[Any]) -> int:
+        """Return which of the optional arguments are present, as bits.
+
+        Raises:
+            TypeError: One that is not optional is ``None``.
+        """
+        for index, name in self._required:
+            if arguments[index] is None:
+                raise TypeError(f"listing {self._name}: argument {name} is None; annotate it `| None` to leave it out")
+        present = 0
+        for bit, index in self._optional:
+            if arguments[index] is not None:
+                present |= bit
+        return present
+
+    def context(self, arguments: Sequence[Any]) -> bytes:
+        """Return what tokens of the list with these arguments are bound to."""
+        return context_of(self._name, self._order, arguments)
+
+    def position(self, row: Any) -> tuple[Any, ...]:
+        """Return the order values of a row, for a token."""
+        return tuple(value_at(row, column.path) for column, _ in self._resolved.order)
+
+    def by_parent(self, arguments: Sequence[Any]) -> list[Query]:
+        """Return the statements for a page per parent, by form of the rule.
+
+        Raises:
+            TypeError: The first argument is no parent, or ``None``.
+        """
+        if self._resolved.parent is None:
+            raise TypeError(f"listing {self._name}: its first argument is not compared with a field by ==")
+        try:
+            return self._by_parent[self.variant(arguments)]
+        except KeyError:
+            raise TypeError(f"listing {self._name}: a parent is None") from None
+
+    def encode_parent(self, parent: Any) -> Any:
+        """Return a parent as rows of `by_parent` have it in their last column."""
+        return self._parent_encoder(parent)
+
+    # -- compiling
+
+    def _forms(self, condition: Node, *, after: bool) -> list[Query]:
+        plan = self._plan
+        arguments = len(self._resolved.arguments)
+
+        def build(where: Where) -> Any:
+            select = sa.select(*plan.table.c).order_by(*self._order_by(plan.table))
+            if after:
+                select = select.where(self._after(where, arguments))
+            limit = arguments + (len(self._resolved.order) if after else 0)
+            return select.limit(where.bind(given(limit), sa.BigInteger()))
+
+        return plan.forms(plan.readable, build, condition=condition)
+
+    def _order_by(self, table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
+        return [table.c[column.name].desc() if down else table.c[column.name] for column, down in self._resolved.order]
+
+    def _after(self, where: Where, offset: int) -> sa.ColumnElement[bool]:
+        """Return the rows after the cursor: one row comparison where all columns go one way, else the long form."""
+        order = self._resolved.order
+        table = self._plan.table
+        columns = [table.c[column.name] for column, _ in order]
+        values = [where.own(offset + i, column.value, "page_token") for i, (column, _) in enumerate(order)]
+        if len(columns) == 1:
+            return columns[0] < values[0] if order[0][1] else columns[0] > values[0]
+        if len({down for _, down in order}) == 1:
+            left, right = sa.tuple_(*columns), sa.tuple_(*values)
+            return left < right if order[0][1] else left > right
+        alternatives: list[sa.ColumnElement[bool]] = []
+        for index, (_, down) in enumerate(order):
+            same = [column == value for column, value in zip(columns[:index], values[:index], strict=True)]
+            further = columns[index] < values[index] if down else columns[index] > values[index]
+            alternatives.append(sa.and_(*same, further))
+        start = columns[0] <= values[0] if order[0][1] else columns[0] >= values[0]  # where an index begins
+        return sa.and_(start, sa.or_(*alternatives))
+
+    def _parents(self, condition: Node, parent: Column) -> list[Query]:
+        """Return the statements for the first page of each of several parents.
+
+        Their own arguments are the parents, the listing's other arguments, and the limit.
+        """
+        plan, dialect = self._plan, self._plan.dialect
+        rest = all_of(*(item for item in _conjuncts(condition) if not _compares(item, parent)))
+        encode = self._parent_encoder
+        limit = len(self._resolved.arguments)
+
+        def parents(ctx: Read, own: Sequence[Any]) -> Any:
+            try:
+                return list_value([encode(each) for each in own[0]], dialect)
+            except Unfit as unfit:
+                raise unfit.at(f"#/{self._resolved.arguments[0].name}") from None
+
+        queries: list[Query] = []
+        for form in plan.readable.forms:
+            where = Where(plan.table, dialect)
+            where.sources["parents"] = parents
+            column = plan.table.c[parent.name]
+            place = sa.func.row_number().over(partition_by=column, order_by=self._order_by(plan.table)).label("_place")
+            inner = sa.select(*plan.table.c, place).where(any_of(column, "parents", dialect))
+            if plan.resolved.tenant is not None:
+                inner = inner.where(plan._is_tenant(where, plan.table))
+            node = all_of(rest, form)
+            if node != TRUE:
+                inner = inner.where(where.clause(node))
+            ranked = inner.subquery("ranked")
+            outer = (
+                sa.select(*(ranked.c[each.name] for each in plan.table.c), ranked.c[parent.name].label("_parent"))
+                .where(ranked.c["_place"] <= where.bind(given(limit), sa.BigInteger()))
+                .order_by(ranked.c[parent.name], ranked.c["_place"])
+            )
+            queries.append(Query(outer, dialect, where.sources))
+        return queries
+
+
+def _conjuncts(node: Node) -> Sequence[Node]:
+    from trivet.data.expression import And
+
+    return node.items if isinstance(node, And) else (node,)
+
+
+def _compares(node: Node, parent: Column) -> bool:
+    return isinstance(node, Compare) and any(
+        column == parent and isinstance(other, Argument) and other.index == 0 for column, other in equalities(node)
+    )
+
+
+def _token_type(value: Value) -> Any:
+    return value.members if value.members is not None else PYTHON_TYPES[value.kind]
+
+
+def given(index: int) -> Source:
+    """Return the source that takes one of the statement's own arguments as it is."""
+    return lambda ctx, own: own[index]
+
+
+def _tenant(ctx: Read, own: Sequence[Any]) -> str:
+    return tenant_of(ctx)

@@ -1,0 +1,147 @@
+"""Selects that a module writes itself: they see the rows that the caller may read, and give typed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from trivet.core.context import Read
+from trivet.core.fault import Fault
+from trivet.core.module import Module
+from trivet.data.columns import Unfit, Unmapped, encoder, value_of
+from trivet.data.database import Dialect, Row
+from trivet.data.expression import TRUE, Argument
+from trivet.data.mapping import Mapping, columns_of
+from trivet.data.plan import Query, TablePlan
+from trivet.data.resolve import signature_of
+from trivet.data.sqltypes import sql_type
+from trivet.data.table import Selection, Table
+from trivet.data.where import Source, Where
+
+
+class Foreign(Exception):
+    """A select names a table of another module."""
+
+
+class Rows:
+    """The rows that the caller of a select may read: ``rows[products]`` has the table's columns in ``.c``."""
+
+    def __init__(self, module: Module, where: _Guards) -> None:
+        self._module = module
+        self._guards = where
+
+    def __getitem__(self, table: Table[Any, Any]) -> sa.Subquery:
+        if table.module is not self._module:
+            raise Foreign(f"{table!r} belongs to module {table.module.name}")
+        return self._guards.guarded(table.plan)
+
+
+class _Guards:
+    """Puts rule and tenant around each table that a select names, and collects the sources of their values."""
+
+    def __init__(self, dialect: Dialect, restricted: bool, sources: dict[str, Source]) -> None:
+        self._dialect = dialect
+        self._restricted = restricted
+        self._sources = sources
+        self._guarded: dict[int, sa.Subquery] = {}
+
+    def guarded(self, plan: TablePlan[Any]) -> sa.Subquery:
+        known = self._guarded.get(id(plan))
+        if known is not None:
+            return known
+        where = Where(plan.table, self._dialect)
+        where.sources = self._sources  # one statement, one set of names
+        select = sa.select(*plan.table.c)
+        if plan.resolved.tenant is not None:
+            select = select.where(plan._is_tenant(where, plan.table))
+        if self._restricted and plan.readable.node != TRUE:
+            select = select.where(where.clause(plan.readable.node))
+        result = self._guarded[id(plan)] = select.subquery(f"readable_{plan.resolved.name}")
+        return result
+
+
+class SelectionPlan:
+    """A declared select, compiled.
+
+    Attributes:
+        arguments: Turns a call's arguments into a tuple.
+        decode: Turns rows into objects of the result's shape.
+    """
+
+    def __init__(self, selection: Selection[Any, ...], dialect: Dialect) -> None:
+        columns, problems = columns_of(selection.shape)
+        if problems:
+            raise Unmapped(f"{selection.shape.__name__}.{problems[0].field}: {problems[0].problem}", problems[0].mend)
+        arguments, self.arguments = signature_of(selection.function)
+        names = [column.name for column in columns]
+        self._restricted = self._query(selection, arguments, names, dialect, restricted=True)
+        self._unrestricted = self._query(selection, arguments, names, dialect, restricted=False)
+        mapping: Mapping[msgspec.Struct] = Mapping(selection.shape, columns, dialect)
+        self._mapping = mapping
+
+    def _query(
+        self,
+        selection: Selection[Any, ...],
+        arguments: Sequence[Argument],
+        names: Sequence[str],
+        dialect: Dialect,
+        *,
+        restricted: bool,
+    ) -> Query:
+        sources: dict[str, Source] = {}
+        binds: dict[str, Any] = {}
+        for argument in arguments:
+            value = value_of(argument.annotation)
+            sources[argument.name] = _argument(argument, encoder(value, dialect))
+            binds[argument.name] = sa.bindparam(argument.name, type_=sql_type(value, dialect))
+        rows = Rows(selection.table.module, _Guards(dialect, restricted, sources))
+        clause = selection.function(rows, **binds)
+        if not isinstance(clause, sa.Select | sa.CompoundSelect):
+            raise Unmapped("it does not return a select", "Return sa.select(...).")
+        found = clause.selected_columns.keys()
+        if set(found) != set(names) or len(found) != len(names):
+            raise Unmapped(
+                f"it selects {', '.join(found)}; {selection.shape.__name__} has {', '.join(names)}",
+                "Give the columns these names with .label(...).",
+            )
+        whole = clause.subquery("selected")
+        ordered = sa.select(*(whole.c[name] for name in names)) if list(found) != list(names) else clause
+        return Query(ordered, dialect, sources)
+
+    def query(self, ctx: Read) -> Query:
+        """Return the statement for the caller."""
+        return self._unrestricted if ctx._unrestricted else self._restricted
+
+    def decode(self, rows: Sequence[Row]) -> list[Any]:
+        """Return the objects of rows."""
+        return self._mapping.decode(rows)
+
+
+def _argument(argument: Argument, encode: Any) -> Source:
+    def source(ctx: Read, own: Sequence[Any]) -> Any:
+        value = own[argument.index]
+        try:
+            return None if value is None else encode(value)
+        except Unfit as unfit:
+            raise unfit.at(f"#/{argument.name}") from None
+
+    return source
+
+
+def bind_selection(selection: Selection[Any, ...], plan: TablePlan[Any]) -> list[Fault]:
+    """Compile a select into its table's plan, or say what is wrong with it."""
+    mend = "See Table.selection."
+    try:
+        plan.selections[selection] = SelectionPlan(selection, plan.dialect)
+    except Foreign as foreign:
+        problem, mend = str(foreign), "Select from this module's tables, and call an operation for the rest."
+    except Unmapped as unmapped:
+        problem, mend = str(unmapped), unmapped.mend
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    else:
+        return []
+    return [Fault(rule="selection", place=selection.place, problem=f"selection {selection.name}: {problem}", mend=mend)]

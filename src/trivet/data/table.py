@@ -1,0 +1,469 @@
+"""Tables: a shape kept in rows, with the rules that say who may touch one, and the lists that are made of them.
+
+A table is declared once, beside its shape, and is what handlers speak to: ``await products.get(ctx, id)``. Everything
+it will ever run is compiled when the app is built (`trivet.data.catalog`); a verb picks a statement, fills in values
+and decodes rows.
+
+**Rules.** ``readable`` is part of every read: a row that the caller may not read is not there. ``writable`` is part of
+every update and delete, and is checked on each new row and on the new state of a changed one. ``tenant`` is part of
+everything. An operation that acts as the module is not held by the rules, but by the tenant. Whatever SQL a module
+writes itself (`Table.selection`) reads through the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+
+import msgspec
+
+from trivet.core.context import Read, Write
+from trivet.core.error import AlreadyExists, Conflict, Error, InvalidArgument, NotFound, PermissionDenied
+from trivet.core.fault import place_of, place_of_caller
+from trivet.core.module import Module
+from trivet.core.page import Page, PageRequest
+from trivet.core.principal import Principal
+from trivet.data import pagetoken
+from trivet.data.access import session_of, tenant_of
+from trivet.data.database import UniqueViolated
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from trivet.data.plan import TablePlan
+    from trivet.data.selection import Rows
+
+T = TypeVar("T", bound=msgspec.Struct)
+K = TypeVar("K")
+X = TypeVar("X")
+R = TypeVar("R", bound=msgspec.Struct)
+P = ParamSpec("P")
+
+Rule = Callable[[Principal, T], bool]
+"""Whether a caller may: traced into SQL, and run on rows; see `trivet.data.trace` for what it may use."""
+
+
+class Unique:
+    """Fields of which no two rows have the same values.
+
+    A ``None`` is different from every other. On a table with a tenant, uniqueness is per tenant.
+
+    Args:
+        fields: Paths of fields, such as ``"sku"`` or ``"price.currency"``.
+        error: What a second row is refused with, made from that row; `AlreadyExists` when absent.
+    """
+
+    def __init__(self, *fields: str, error: Callable[[Any], Error] | None = None) -> None:
+        self.fields = fields
+        self.error = error
+
+    def __repr__(self) -> str:
+        return f"Unique({', '.join(map(repr, self.fields))})"
+
+
+class Listing(Generic[T, P]):
+    """A list of rows that a caller pages through: a condition over the row and the list's arguments, and an order."""
+
+    def __init__(self, table: Table[T, Any], function: Callable[..., bool], order: tuple[str, ...]) -> None:
+        self.table = table
+        self.function = function
+        self.order = order
+        self.name = getattr(function, "__name__", "listing")
+        self.place = place_of(function)
+
+    def __repr__(self) -> str:
+        return f"<Listing {self.name} of {self.table!r} at {self.place}>"
+
+
+class Selection(Generic[R, P]):
+    """A select that the module wrote itself, with typed rows; it sees only rows that the caller may read."""
+
+    def __init__(self, table: Table[Any, Any], shape: type[R], function: Callable[..., Any]) -> None:
+        self.table = table
+        self.shape = shape
+        self.function = function
+        self.name = getattr(function, "__name__", "selection")
+        self.place = place_of(function)
+
+    def __repr__(self) -> str:
+        return f"<Selection {self.name} of {self.table!r} at {self.place}>"
+
+
+class Table(Generic[T, K]):
+    """Rows of one shape.
+
+    ``products = Table(catalog, Product, key=lambda p: p.id, unique=["sku"], readable=PUBLIC, writable=...)``
+
+    Columns follow from the shape (`trivet.data.columns`). A shape with an ``int`` field named ``version`` is updated
+    optimistically: each update expects the version that it was made from, and stores the next.
+
+    Args:
+        module: Who owns the rows; only its operations reach them.
+        shape: What a row is.
+        key: Names the field that identifies a row, or a tuple of them.
+        name: Of the table in the database; the plural of the shape's name when absent.
+        unique: Fields of which no two rows have the same values; a list of more than one field is a `Unique`.
+        indexes: Further indexes, each a field or a tuple of fields; those that listings need are made without saying.
+        tenant: Names the field that holds the row's tenant.
+        readable: Who may read a row; `PUBLIC` for everybody. Required.
+        writable: Who may add, change and remove a row; `PUBLIC` for everybody. Required.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        shape: type[T],
+        *,
+        key: Callable[[T], K],
+        name: str | None = None,
+        unique: Sequence[str | Unique] = (),
+        indexes: Sequence[str | Sequence[str]] = (),
+        tenant: Callable[[T], str] | None = None,
+        readable: Rule[T] | None = None,
+        writable: Rule[T] | None = None,
+    ) -> None:
+        self.module = module
+        self.shape = shape
+        self.key = key
+        self.name = name
+        self.unique = tuple(Unique(each) if isinstance(each, str) else each for each in unique)
+        self.indexes = tuple((each,) if isinstance(each, str) else tuple(each) for each in indexes)
+        self.tenant = tenant
+        self.readable = readable
+        self.writable = writable
+        self.listings: list[Listing[T, ...]] = []
+        self.selections: list[Selection[Any, ...]] = []
+        self.place = place_of_caller()
+        self._plan: TablePlan[T] | None = None
+        module.tables.append(self)
+
+    def __repr__(self) -> str:
+        return f"Table({self.module.name}, {self.shape.__name__})"
+
+    # -- declaring
+
+    def listing(self, *, order: str | Sequence[str]) -> Callable[[Callable[Concatenate[T, P], bool]], Listing[T, P]]:
+        """Declare a list of rows: a function over the row and arguments, true for the rows of the list.
+
+        It is traced like a rule. An argument that is ``None`` drops the comparisons it stands in. Listings bring the
+        indexes that their order and their equalities need.
+
+        Args:
+            order: Fields, ``-`` before those that descend; the key is added, so that the order is total.
+        """
+
+        def declare(function: Callable[Concatenate[T, P], bool]) -> Listing[T, P]:
+            listing: Listing[T, P] = Listing(self, function, (order,) if isinstance(order, str) else tuple(order))
+            self.listings.append(listing)
+            return listing
+
+        return declare
+
+    def selection(self, shape: type[R]) -> Callable[[Callable[Concatenate[Rows, P], sa.Select[Any]]], Selection[R, P]]:
+        """Declare a select over this module's tables, for what the verbs do not say: joins, groups, aggregates.
+
+        The function gets `Rows` and its arguments, and returns a SQLAlchemy select. ``rows[products]`` has the table's
+        columns and only the rows that the caller may read. The function runs once, when the app is built; its
+        arguments are bind parameters then.
+
+        Args:
+            shape: Of a result row; the select's columns have the names of its columns.
+        """
+
+        def declare(function: Callable[Concatenate[Rows, P], sa.Select[Any]]) -> Selection[R, P]:
+            selection: Selection[R, P] = Selection(self, shape, function)
+            self.selections.append(selection)
+            return selection
+
+        return declare
+
+    # -- reading
+
+    async def get(self, ctx: Read, key: K, /) -> T:
+        """Return the row.
+
+        Raises:
+            NotFound: There is none that the caller may read.
+        """
+        found = await self.find(ctx, key)
+        if found is None:
+            raise self._missing(key)
+        return found
+
+    async def find(self, ctx: Read, key: K, /) -> T | None:
+        """Return the row, or ``None`` where there is none that the caller may read."""
+        plan = self.plan
+        query = plan.get[plan.readable.choose(ctx)]
+        rows = await session_of(ctx, self).fetch(query.statement, query.values(ctx, plan.key.parts(key)))
+        return plan.mapping.decode(rows)[0] if rows else None
+
+    async def get_many(self, ctx: Read, keys: Sequence[K], /) -> list[T | None]:
+        """Return a row for each key, in the order of the keys; ``None`` where there is none that the caller may read.
+
+        Args:
+            ctx: The context.
+            keys: Any number of keys, repeated or not; one statement is run.
+        """
+        plan = self.plan
+        return await self._many(ctx, keys, plan.get_many[plan.readable.choose(ctx)])
+
+    async def lock(self, ctx: Write, key: K, /) -> T:
+        """Return the row as it is now; nobody else can change it until this transaction ends.
+
+        This is how to change a row depending on what it holds, such as a stock that must not fall below zero: lock it,
+        decide, `update` it. The update can not conflict.
+
+        Raises:
+            NotFound: There is none that the caller may read.
+        """
+        plan = self.plan
+        query = plan.lock[plan.readable.choose(ctx)]
+        session = session_of(ctx, self, write=True)
+        rows = await session.fetch(query.statement, query.values(ctx, plan.key.parts(key)))
+        if not rows:
+            raise self._missing(key)
+        return plan.mapping.decode(rows)[0]
+
+    async def lock_many(self, ctx: Write, keys: Sequence[K], /) -> list[T | None]:
+        """Return and lock a row for each key, as `get_many` and `lock` do.
+
+        The rows are locked in the order of their keys, so that two transactions that lock several never wait for each
+        other in a circle.
+        """
+        plan = self.plan
+        session_of(ctx, self, write=True)
+        return await self._many(ctx, keys, plan.lock_many[plan.readable.choose(ctx)])
+
+    async def _many(self, ctx: Read, keys: Sequence[K], query: Any) -> list[T | None]:
+        plan = self.plan
+        session = session_of(ctx, self)
+        if not keys:
+            return []
+        rows = await session.fetch(query.statement, query.values(ctx, (list(dict.fromkeys(keys)),)))
+        found = {plan.key.of(row): row for row in plan.mapping.decode(rows)}
+        return [found.get(key) for key in keys]
+
+    async def page(
+        self, ctx: Read, listing: Listing[T, P], page: PageRequest, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Page[T]:
+        """Return one page of a listing.
+
+        Args:
+            ctx: The context.
+            listing: One of this table's.
+            page: Size and token.
+            *args: The listing's arguments.
+            **kwargs: The listing's arguments.
+
+        Raises:
+            InvalidArgument: The token is not one of this list with these arguments.
+        """
+        plan = self.plan
+        lists = plan.listings[listing]
+        arguments = lists.arguments(*args, **kwargs)
+        limit = page.limit
+        context = lists.context(arguments)
+        if page.page_token is None:
+            query = lists.first[lists.variant(arguments)][plan.readable.choose(ctx)]
+            own: tuple[Any, ...] = (*arguments, limit + 1)
+        else:
+            query = lists.next[lists.variant(arguments)][plan.readable.choose(ctx)]
+            after = pagetoken.read(page.page_token, lists.token_type, context, plan.signing_key)
+            own = (*arguments, *after, limit + 1)
+        rows = await session_of(ctx, self).fetch(query.statement, query.values(ctx, own))
+        return self._page(lists, rows, limit, context)
+
+    async def page_by(
+        self,
+        ctx: Read,
+        listing: Listing[T, Concatenate[X, P]],
+        parents: Sequence[X],
+        page: PageRequest,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> list[Page[T]]:
+        """Return a page for each parent, in the order of the parents, with one statement.
+
+        Args:
+            ctx: The context.
+            listing: One of this table's, whose first argument is the parent and is compared with a field for equality.
+            parents: Any number of parents, repeated or not.
+            page: Size; a token only with a single parent.
+            *args: The listing's other arguments.
+            **kwargs: The listing's other arguments.
+
+        Raises:
+            InvalidArgument: There is a token and more than one parent, or the token does not fit.
+        """
+        if page.page_token is not None:
+            if len(parents) != 1:
+                raise InvalidArgument(detail="A page token continues one list; ask for one parent.")
+            return [await self.page(ctx, listing, page, parents[0], *args, **kwargs)]
+        plan = self.plan
+        lists = plan.listings[listing]
+        session = session_of(ctx, self)
+        distinct = list(dict.fromkeys(parents))
+        if not distinct:
+            return []
+        arguments = lists.arguments(distinct[0], *args, **kwargs)
+        query = lists.by_parent(arguments)[plan.readable.choose(ctx)]
+        limit = page.limit
+        rows = await session.fetch(query.statement, query.values(ctx, (distinct, *arguments[1:], limit + 1)))
+        groups: dict[Any, list[Any]] = {}
+        for row in rows:
+            groups.setdefault(row[-1], []).append(row[:-1])
+        pages = {
+            parent: self._page(
+                lists, groups.get(lists.encode_parent(parent), []), limit, lists.context((parent, *arguments[1:]))
+            )
+            for parent in distinct
+        }
+        return [pages[parent] for parent in parents]
+
+    def _page(self, lists: Any, rows: list[Any], limit: int, context: bytes) -> Page[T]:
+        plan = self.plan
+        if len(rows) <= limit:
+            return Page(items=plan.mapping.decode(rows))
+        items = plan.mapping.decode(rows[:limit])
+        return Page(items=items, next_page_token=pagetoken.sign(lists.position(items[-1]), context, plan.signing_key))
+
+    async def select(self, ctx: Read, selection: Selection[R, P], /, *args: P.args, **kwargs: P.kwargs) -> list[R]:
+        """Run a declared select and return its rows.
+
+        Args:
+            ctx: The context.
+            selection: One of this table's.
+            *args: The selection's arguments.
+            **kwargs: The selection's arguments.
+        """
+        selects = self.plan.selections[selection]
+        query = selects.query(ctx)
+        rows = await session_of(ctx, self).fetch(query.statement, query.values(ctx, selects.arguments(*args, **kwargs)))
+        decoded: list[R] = selects.decode(rows)
+        return decoded
+
+    # -- writing
+
+    async def insert(self, ctx: Write, row: T, /) -> None:
+        """Add a row.
+
+        Raises:
+            PermissionDenied: The caller may not write it, or it is another tenant's.
+            AlreadyExists: Its key, or something unique, is taken; or the error that the `Unique` declares.
+            InvalidArgument: A column can not hold its value.
+        """
+        plan = self.plan
+        session = session_of(ctx, self, write=True)
+        self._permit(ctx, row)
+        try:
+            await session.execute(plan.insert, plan.mapping.encode(row))
+        except UniqueViolated as violated:
+            raise self._taken(violated, row) from violated
+
+    async def insert_many(self, ctx: Write, rows: Sequence[T], /) -> None:
+        """Add rows, all or none; raises what `insert` raises."""
+        plan = self.plan
+        session = session_of(ctx, self, write=True)
+        for row in rows:
+            self._permit(ctx, row)
+        encoded = [plan.mapping.encode(row) for row in rows]
+        try:
+            await session.execute_many(plan.insert, encoded)
+        except UniqueViolated as violated:
+            raise self._taken(violated, rows[0] if len(rows) == 1 else None) from violated
+
+    async def update(self, ctx: Write, row: T, /) -> T:
+        """Replace the row of that key; with a ``version``, only if it is still the one that this row was made from.
+
+        ``await products.update(ctx, msgspec.structs.replace(product, price=price))``
+
+        Returns:
+            The row as it is stored: with the next version.
+
+        Raises:
+            NotFound: There is none that the caller may read.
+            PermissionDenied: The caller may not write it, as it was or as it would be.
+            Conflict: Somebody else changed it first.
+            AlreadyExists: Something unique is taken; or the error that the `Unique` declares.
+        """
+        plan = self.plan
+        session = session_of(ctx, self, write=True)
+        if plan.versioned:
+            expected = row.version  # type: ignore[attr-defined]  # its columns say that it has one
+            row = msgspec.structs.replace(row, version=expected + 1)
+        else:
+            expected = None
+        self._permit(ctx, row)
+        own = (*plan.mapping.encode(row), expected)
+        query = plan.update[plan.writable.choose(ctx)]
+        try:
+            changed = await session.execute(query.statement, query.values(ctx, own))
+        except UniqueViolated as violated:
+            raise self._taken(violated, row) from violated
+        if not changed:
+            raise await self._refusal(ctx, plan.key.of(row))
+        return row
+
+    async def delete(self, ctx: Write, key: K, /, version: int | None = None) -> None:
+        """Remove the row of that key; with a version, only if it is still that one.
+
+        Raises:
+            NotFound: There is none that the caller may read.
+            PermissionDenied: The caller may not write it.
+            Conflict: It is not of that version any more.
+        """
+        plan = self.plan
+        session = session_of(ctx, self, write=True)
+        if version is not None and not plan.versioned:
+            raise TypeError(f"{self!r} has no versions: its shape has no field `version: int`")
+        query = (plan.delete if version is None else plan.delete_version)[plan.writable.choose(ctx)]
+        if not await session.execute(query.statement, query.values(ctx, (*plan.key.parts(key), version))):
+            raise await self._refusal(ctx, key)
+
+    # -- refusing
+
+    def _permit(self, ctx: Write, row: T) -> None:
+        """Check a new row, or the new state of one, before it is stored."""
+        plan = self.plan
+        if plan.tenant_of_row is not None and plan.tenant_of_row(row) != tenant_of(ctx):
+            raise PermissionDenied(detail=f"This {self.shape.__name__} belongs to another tenant.")
+        if not ctx._unrestricted and not plan.may_write(ctx.principal, row, ()):
+            raise PermissionDenied()
+
+    async def _refusal(self, ctx: Write, key: K) -> Error:
+        """Find out why nothing was changed."""
+        row = await self.find(ctx, key)
+        if row is None:
+            return self._missing(key)
+        if not ctx._unrestricted and not self.plan.may_write(ctx.principal, row, ()):
+            return PermissionDenied()
+        return Conflict()
+
+    def _missing(self, key: K) -> NotFound:
+        return NotFound(detail=f"{self.shape.__name__} {_shown(key)} does not exist.")
+
+    def _taken(self, violated: UniqueViolated, row: T | None) -> Error:
+        unique = self.plan.uniques.get(frozenset(violated.columns))
+        if unique is not None and unique.error is not None and row is not None:
+            return unique.error(row)
+        fields = ", ".join(unique.fields if unique is not None else violated.columns)
+        return AlreadyExists(detail=f"A {self.shape.__name__} with this {fields} exists already.")
+
+    @property
+    def plan(self) -> TablePlan[T]:
+        """What was compiled when the app was built.
+
+        Raises:
+            RuntimeError: No app was built with the table's module.
+        """
+        plan = self._plan
+        if plan is None:
+            raise RuntimeError(
+                f"{self!r} is not bound: list {self.module!r} in App(modules=...) and build the app first"
+            )
+        return plan
+
+
+def _shown(key: Any) -> str:
+    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)

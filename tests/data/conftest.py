@@ -1,0 +1,124 @@
+"""A unit of work without an app, and the engines that the contract suite runs on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from trivet.core.clock import Deadline, SystemClock
+from trivet.core.context import Log, Read, Write
+from trivet.core.event import Event
+from trivet.core.module import Module
+from trivet.core.operation import Operation
+from trivet.core.principal import ANONYMOUS, Principal
+from trivet.core.resource import Resource
+from trivet.data.catalog import bind, open_database, schema
+from trivet.data.database import Database, Session
+
+KEY = b"k" * 32
+ENGINES = ["sqlite"]
+"""Every engine runs the contract suite."""
+
+
+class FakeWork:
+    """What stands behind a context, without an app: data needs a caller, a time and a session."""
+
+    def __init__(self, session: Session, principal: Principal) -> None:
+        self.principal = principal
+        self.tenant = principal.tenant
+        self.deadline = Deadline(float("inf"), SystemClock())
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.session: Any = session
+        self._ids = itertools.count(1)
+
+    def new_id(self) -> UUID:
+        return UUID(int=next(self._ids))
+
+    def log(self, module: Module) -> Log:
+        raise NotImplementedError
+
+    def resource(self, resource: Resource[Any]) -> Any:
+        raise NotImplementedError
+
+    async def invoke(
+        self, caller: Read, operation: Operation[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        raise NotImplementedError
+
+    def emit(self, caller: Read, event: Event) -> None:
+        raise NotImplementedError
+
+    async def send(
+        self, caller: Read, operation: Operation[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> UUID:
+        raise NotImplementedError
+
+    def follow(self, caller: Read, events: tuple[type[Event], ...]) -> AsyncIterator[Any]:
+        raise NotImplementedError
+
+    def progress(self, done: int, total: int | None) -> None:
+        raise NotImplementedError
+
+
+class Store:
+    """A database and the contexts of one module on it."""
+
+    def __init__(self, database: Database, module: Module) -> None:
+        self.database = database
+        self.module = module
+
+    @asynccontextmanager
+    async def reading(self, principal: Principal = ANONYMOUS, *, unrestricted: bool = False) -> AsyncIterator[Read]:
+        session = self.database.session(write=False)
+        try:
+            yield Read(FakeWork(session, principal), self.module, unrestricted)
+        finally:
+            await session.close()
+
+    @asynccontextmanager
+    async def writing(self, principal: Principal = ANONYMOUS, *, unrestricted: bool = False) -> AsyncIterator[Write]:
+        session = self.database.session(write=True)
+        try:
+            yield Write(FakeWork(session, principal), self.module, unrestricted)
+            await session.commit()
+        finally:
+            await session.close()
+
+
+@pytest.fixture(params=ENGINES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty database of the engine is."""
+    assert request.param == "sqlite"
+    return f"sqlite:///{tmp_path}/data.db"
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """An open, empty database."""
+    database = open_database(url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+Opener = Callable[[Module], Any]
+
+
+@pytest.fixture
+def store(database: Database) -> Opener:
+    """Bind a module and create its tables."""
+
+    async def prepare(module: Module) -> Store:
+        faults = bind([module], database.dialect, KEY)
+        assert not faults, "\n".join(map(str, faults))
+        await database.create(schema([module], database.dialect))
+        return Store(database, module)
+
+    return prepare
