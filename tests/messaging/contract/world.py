@@ -1,0 +1,255 @@
+"""A small application around the broker: two modules, tables of effects, and the simplest runner that keeps the rules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from trivet.core.clock import SystemClock
+from trivet.core.event import Event, aggregate_of
+from trivet.core.module import Module, Subscription
+from trivet.core.operation import Operation
+from trivet.core.principal import Principal
+from trivet.data.database import Database, Session
+from trivet.data.sqlite import SqliteDatabase
+from trivet.data.statement import Statement
+from trivet.messaging.dispatcher import Dispatcher, DispatcherOptions
+from trivet.messaging.feed import Feed
+from trivet.messaging.message import Message, MessageKind
+from trivet.messaging.outbox import Outbox
+from trivet.messaging.retry import RetryPolicy
+from trivet.messaging.runner import Progress, Settle
+from trivet.messaging.subscribers import Subscribers
+from trivet.messaging.tables import tables
+
+ENGINES: dict[str, Callable[[Path], Database]] = {"sqlite": lambda directory: SqliteDatabase(directory / "test.db")}
+"""Every engine that passes this suite, opened on an empty store."""
+
+effect = sa.Table(
+    "effect",
+    sa.MetaData(),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("subscriber", sa.Text),
+    sa.Column("thing", sa.Text),
+    sa.Column("number", sa.Integer),
+)
+INSERT = Statement(
+    sa.insert(effect).values({name: sa.bindparam(name) for name in ("subscriber", "thing", "number")}),
+    ("subscriber", "thing", "number"),
+)
+SELECT = Statement(sa.select(effect.c.subscriber, effect.c.thing, effect.c.number).order_by(effect.c.id), ())
+PENDING = Statement(sa.select(sa.func.count()).select_from(tables().delivery), ())
+
+shop = Module("shop")
+
+
+class Happened(Event):
+    """Something happened to a thing; the number is unique."""
+
+    thing: str
+    number: int = 0
+
+
+class Other(Event):
+    """Something else happened."""
+
+    thing: str
+
+
+class Shifted(SystemClock):
+    """The machine's clock, put forward."""
+
+    __slots__ = ("ahead",)
+
+    def __init__(self, ahead: timedelta = timedelta()) -> None:
+        super().__init__()
+        self.ahead = ahead
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+class Unit:
+    """What a handler of this suite can do: record an effect in the transaction that settles its delivery."""
+
+    def __init__(self, database: Database, subscriber: str) -> None:
+        self._database = database
+        self._subscriber = subscriber
+        self._session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        if self._session is None:
+            self._session = self._database.session(write=True)
+        return self._session
+
+    async def record(self, thing: str, number: int = 0) -> None:
+        await self.session.execute(INSERT, (self._subscriber, thing, number))
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class SimpleRunner:
+    """Runs handlers with a `Unit`, and settles in its transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def event(self, subscription: Subscription, event: Event, message: Message, settle: Settle) -> None:
+        await self._run(subscription.id, settle, subscription.handler, event)
+
+    async def command(self, operation: Operation[..., Any], message: Message, settle: Settle) -> None:
+        await self._run(operation.id, settle, operation.handler, **msgspec.json.decode(message.payload))
+
+    async def job(self, operation: Operation[..., Any], message: Message, progress: Progress) -> bytes:
+        return msgspec.json.encode(await operation.handler(progress, **msgspec.json.decode(message.payload)))
+
+    async def _run(self, id: str, settle: Settle, handler: Any, *args: Any, **kwargs: Any) -> None:
+        unit = Unit(self._database, id)
+        try:
+            await handler(unit, *args, **kwargs)
+            await settle(unit.session)
+            await unit.session.commit()
+        finally:
+            await unit.close()
+
+
+class Counting:
+    """Counts what a dispatcher says."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.errors: list[BaseException] = []
+
+    def delivered(self, subscriber: str, seconds: float) -> None:
+        self.counts["delivered"] += 1
+
+    def retried(self, subscriber: str, attempts: int, error: BaseException) -> None:
+        self.counts["retried"] += 1
+        self.errors.append(error)
+
+    def buried(self, subscriber: str, attempts: int, error: BaseException) -> None:
+        self.counts["buried"] += 1
+        self.errors.append(error)
+
+    def lost(self, subscriber: str) -> None:
+        self.counts["lost"] += 1
+
+    def lag(self, seconds: float) -> None:
+        self.counts["looked"] += 1
+
+    def troubled(self, error: BaseException) -> None:
+        self.errors.append(error)
+
+
+QUICK = RetryPolicy(first=0.01, longest=0.05, contended=0.01)
+
+
+class World:
+    """One process's view of the broker, with subscribers of a test's choosing."""
+
+    def __init__(self, database: Database, *modules: Module) -> None:
+        self.database = database
+        self.subscribers = Subscribers(modules)
+        self.outbox = Outbox(self.subscribers)
+        self.clock = Shifted()
+        self.observer = Counting()
+
+    async def create(self) -> None:
+        await self.database.create([*tables().all, effect])
+
+    def event(self, event: Event) -> Message:
+        name = self.subscribers.names.of(type(event))
+        return self._message(MessageKind.EVENT, name, msgspec.json.encode(event), aggregate_of(event))
+
+    def request(self, kind: MessageKind, operation: str, **arguments: Any) -> Message:
+        return self._message(kind, operation, msgspec.json.encode(arguments))
+
+    def _message(self, kind: MessageKind, type: str, payload: bytes, aggregate: str = "") -> Message:
+        return Message(
+            id=self.clock.new_id(),
+            kind=kind,
+            type=type,
+            major=1,
+            module="shop",
+            aggregate=aggregate,
+            payload=payload,
+            create_time=self.clock.now(),
+            principal=Principal(subject="ann", tenant="acme"),
+            tenant="acme",
+        )
+
+    async def store(self, *messages: Message, commit: bool = True) -> None:
+        async with self.writing() as session:
+            await self.outbox.store(session, messages)
+            if not commit:
+                await session.rollback()
+
+    async def emit(self, *events: Event) -> None:
+        await self.store(*(self.event(event) for event in events))
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Session]:
+        session = self.database.session(write=True)
+        try:
+            yield session
+            await session.commit()
+        finally:
+            await session.close()
+
+    async def fetch(self, statement: Statement) -> Sequence[Any]:
+        return await self.database.session(write=False).fetch(statement, ())
+
+    async def effects(self) -> list[tuple[str, str, int]]:
+        return list(await self.fetch(SELECT))
+
+    async def pending(self) -> int:
+        [(count,)] = await self.fetch(PENDING)
+        return int(count)
+
+    def dispatcher(self, runner: Any = None, **options: Any) -> Dispatcher:
+        return Dispatcher(
+            self.database,
+            self.subscribers,
+            runner or SimpleRunner(self.database),
+            clock=self.clock,
+            observer=self.observer,
+            options=DispatcherOptions(**({"poll": 0.05, "retry": QUICK} | options)),
+        )
+
+    @asynccontextmanager
+    async def dispatching(self, runner: Any = None, **options: Any) -> AsyncIterator[Dispatcher]:
+        dispatcher = self.dispatcher(runner, **options)
+        dispatcher.start()
+        try:
+            yield dispatcher
+        finally:
+            await dispatcher.stop()
+
+    def feed(self, **options: Any) -> Feed:
+        return Feed(self.database, self.subscribers.names, clock=self.clock, **options)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Return once the condition holds; the test's own timeout is the limit."""
+    while not await condition():
+        await asyncio.sleep(0.01)
+
+
+async def drained(world: World) -> None:
+    """Return once nothing is left to deliver."""
+
+    async def none_pending() -> bool:
+        return await world.pending() == 0
+
+    await until(none_pending)
