@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from trivet.contracts.lint import lint
@@ -14,7 +14,6 @@ from trivet.core.clock import Clock
 from trivet.core.context import Write
 from trivet.core.fault import Fault, FaultyApp, place_of_caller
 from trivet.core.module import Module
-from trivet.core.operation import Operation
 from trivet.core.principal import Principal
 from trivet.core.resource import Resource
 from trivet.policies import chain
@@ -80,13 +79,13 @@ class App:
 
     def describe(self) -> tuple[Api, list[Fault]]:
         """Return the model of the API and everything that keeps the app from starting."""
-        from trivet.data.catalog import bind, dialect_of
+        from trivet.data.catalog import bind, open_database
         from trivet.messaging.subscribers import check
 
         settings = self.settings
         api, faults = describe(self.name, self.modules, settings.rest.custom_methods)
         own = [fault for module in self.modules for fault in module.faults]
-        tables = bind(self.modules, dialect_of(settings.database.url.reveal()), settings.secret_key.reveal().encode())
+        tables = bind(self.modules, open_database(settings.database.url.reveal()).dialect, settings.secret_key.reveal().encode())
         return api, [*own, *self._faults(), *faults, *tables, *check(self.modules)]
 
     def lint(self) -> list[Fault]:
@@ -208,7 +207,7 @@ class Service:
         self.app = app
         self.api = api
         self.runtime = Runtime(app.name, app.settings, app.modules, app.resources, clock=clock, sink=sink)
-        for module in app.modules:
+        for module in {*app.modules, *(op.module for op in api.operations)}:
             for operation in module.operations:
                 self.runtime.handlers.root[operation] = chain.call(operation, self.runtime)
                 self.runtime.handlers.nested[operation] = chain.nested(operation, self.runtime)
@@ -235,35 +234,45 @@ class Service:
 
 
 class Seeding:
-    """Fills an empty database once, also when several workers start at the same time.
+    """Fills an empty database, all of it in one transaction: of several workers that start, one does it.
 
     Args:
         runtime: What is open in this process.
     """
 
     def __init__(self, runtime: Runtime) -> None:
+        clock = runtime.clock
+        call = Call(
+            None,
+            protocol="internal",
+            method="seed",
+            headers=(),
+            peer=None,
+            arrival=clock.monotonic(),
+            request_id=str(clock.new_id()),
+            principal=Principal(subject="seed"),
+        )
         self._runtime = runtime
+        self._work = UnitOfWork(runtime, call, HANDLER, writes=True)
 
     @asynccontextmanager
     async def write(self, module: Module) -> AsyncIterator[Write]:
-        """Open a context that acts as the module; what it did is committed at the end.
+        """Give a context that acts as the module.
 
         Args:
             module: Whose tables are filled.
         """
-        clock = self._runtime.clock
-        call = Call(
-            None, protocol="internal", method="seed", headers=(), peer=None, arrival=clock.monotonic(),
-            request_id=str(clock.new_id()), principal=Principal(subject=f"module:{module.name}"),
-        )  # fmt: skip
-        call.unrestricted = True
-        work = call.work = UnitOfWork(self._runtime, call, HANDLER, writes=True)
-        try:
-            yield Write(work, module, unrestricted=True)
-            await work.commit()
-        finally:
-            await work.close()
+        yield Write(self._work, module, unrestricted=True)
 
-    async def run(self, seed: Seed) -> None:
-        """Run the seed unless some worker did so before."""
-        await seed(self)
+    async def run(self, seed: Seed) -> bool:
+        """Run the seed where no table of the app has a row, and return whether it was run."""
+        from trivet.data.catalog import any_rows
+
+        try:
+            if await any_rows(self._work.session, self._runtime.modules, self._runtime.open_database().dialect):
+                return False
+            await seed(self)
+            await self._work.commit()
+        finally:
+            await self._work.close()
+        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -14,9 +15,12 @@ from trivet.core.operation import Operation
 from trivet.core.principal import ANONYMOUS, DEVELOPER, Principal
 from trivet.core.resource import Resource
 from trivet.data.database import Database
-from trivet.messaging.dispatcher import Dispatcher, Runner
+from trivet.messaging.dispatcher import Dispatcher
 from trivet.messaging.feed import Feed
+from trivet.messaging.metrics import DeliveryMetrics
 from trivet.messaging.outbox import Outbox
+from trivet.messaging.prune import Pruner
+from trivet.messaging.runner import Runner
 from trivet.messaging.subscribers import Subscribers
 from trivet.resilience.alarm import Alarms
 from trivet.settings import Settings
@@ -139,9 +143,15 @@ class Runtime:
         self.database = database
 
     async def _open_messaging(self, database: Database, runner: Runner) -> None:
+        observer = DeliveryMetrics(self.metrics, self.log)
         self.outbox = Outbox(self.subscribers)
-        self.feed = Feed(database)
-        self.dispatcher = Dispatcher(database, self.subscribers, runner)
+        self.feed = Feed(database, self.subscribers.names, clock=self.clock)
+        self.dispatcher = Dispatcher(database, self.subscribers, runner, clock=self.clock, observer=observer)
+        pruning = asyncio.create_task(Pruner(database, self.subscribers.ids, self.clock).run(), name="trivet-pruner")
+        self._stack.push_async_callback(_cancelled, pruning)
+        self._stack.push_async_callback(self.feed.close)
+        self._stack.push_async_callback(self.dispatcher.stop, self.settings.server.close_timeout)
+        self.dispatcher.start()
 
     # -- what is open
 
@@ -189,6 +199,11 @@ class Runtime:
             self.dispatcher.wake()
         if self.feed is not None:
             self.feed.wake()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _opened(thing: T | None, name: str) -> T:

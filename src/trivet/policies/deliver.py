@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from trivet.core.call import Call
+from trivet.core.clock import Deadline
 from trivet.core.context import Run, Write
 from trivet.core.declaration import Access, Declaration
 from trivet.core.decode import Decoder, patched_shape, tolerant
@@ -21,6 +22,7 @@ from trivet.core.operation import Operation
 from trivet.core.principal import Principal
 from trivet.messaging.message import Message
 from trivet.messaging.runner import Progress, Settle
+from trivet.messaging.subscribers import EVENT_SECONDS
 from trivet.policies.work import UnitOfWork
 from trivet.runtime import Runtime
 from trivet.telemetry.trace import trace_of
@@ -44,6 +46,7 @@ class Deliveries:
         """Run the handler as its module and remove the delivery, in one transaction."""
         module: Module = subscription.module
         call = self._call(None, message, Principal(subject=f"module:{module.name}", tenant=message.tenant))
+        call.deadline = self._deadline(EVENT_SECONDS)
         call.unrestricted = True
         work = call.work = UnitOfWork(self._runtime, call, HANDLER, writes=True)
         try:
@@ -56,6 +59,7 @@ class Deliveries:
     async def command(self, operation: Operation[..., Any], message: Message, settle: Settle) -> None:
         """Run the command on behalf of whoever sent it and remove the delivery, in one transaction."""
         call = self._call(operation, message, message.principal)
+        call.deadline = self._deadline(operation.declaration.timeout)
         call.arguments = self._decode(operation, message.payload)
         work = call.work = UnitOfWork(self._runtime, call, operation.declaration, writes=True)
         try:
@@ -93,6 +97,10 @@ class Deliveries:
         if operation is not None:
             call.unrestricted = operation.declaration.access.acts_as == "module"
         return call
+
+    def _deadline(self, seconds: float) -> Deadline:
+        clock = self._runtime.clock
+        return Deadline(clock.monotonic() + seconds, clock)
 
     def _decode(self, operation: Operation[..., Any], payload: bytes) -> Mapping[str, Any]:
         decoders = self._arguments.get(operation)
