@@ -1,0 +1,78 @@
+"""The documentation is true: its code runs, what it names exists, what is made from the code is current."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from trivet import App
+from trivet.testing import Client
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
+NAMED = re.compile(r"`(?P<file>[\w/]+\.py)` `(?P<name>\w+)`")
+LINK = re.compile(r"\]\((?P<target>[^)#\s]+\.md)[^)]*\)")
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def functions() -> Iterator[tuple[str, str]]:
+    for match in NAMED.finditer((DOCS / "way-of-a-request.md").read_text(encoding="utf-8")):
+        yield match["file"], match["name"]
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(functions())))
+def test_the_way_of_a_request_names_what_exists(file: str, name: str) -> None:
+    source = (ROOT / ("examples" if file.startswith("shop/") else "src/trivet") / file).read_text(encoding="utf-8")
+    assert re.search(rf"^\s*(async def|def|class) {name}\b", source, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    targets = [match["target"] for match in LINK.finditer(page.read_text(encoding="utf-8"))]
+    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    reference = load(ROOT / "tools" / "reference.py", "reference")
+    for path, wanted in reference.pages().items():
+        assert path.read_text(encoding="utf-8") == wanted, "run: python tools/reference.py"
+
+
+def test_the_error_of_the_explanation_behaves_as_it_says() -> None:
+    [code] = BLOCK.findall((DOCS / "explanation" / "errors.md").read_text(encoding="utf-8"))
+    exec(code, {"__name__": "errors_page"})
+
+
+async def test_the_first_operation_of_the_readme_runs(tmp_path: Path) -> None:
+    [code] = [c for c in BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8")) if c.startswith("# notes.py")]
+    file = tmp_path / "notes.py"
+    file.write_text(code, encoding="utf-8")
+    app = load(file, "readme_notes").app
+    assert isinstance(app, App)
+    async with Client(app) as client:
+        created = await client.post("/v1/notes", json={"text": "milk"})
+        assert (created.status, created.json()["text"]) == (201, "milk")
+        assert (await client.get("/v1/notes")).json() == {"items": [created.json()]}
+        refused = await client.post("/v1/notes", json={"text": "", "urgent": True})
+        assert {error["pointer"] for error in refused.json()["errors"]} == {"#/text", "#/urgent"}
+
+
+def load(file: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # annotations are resolved there
+    spec.loader.exec_module(module)
+    return module
