@@ -11,11 +11,12 @@ import sqlalchemy as sa
 
 from trivet.core.fault import Fault
 from trivet.core.module import Module
-from trivet.data.database import Database, Dialect
+from trivet.data.database import Database, Dialect, Session
 from trivet.data.plan import TablePlan
 from trivet.data.resolve import ResolvedTable, resolve
 from trivet.data.schema import table_of
 from trivet.data.selection import bind_selection
+from trivet.data.statement import Statement
 from trivet.data.where import UnfitConstant
 
 
@@ -55,6 +56,14 @@ def schema(modules: Iterable[Module], dialect: Dialect) -> list[sa.Table]:
     """Return the tables of the modules as SQL has them, for `Database.create`; faulty ones are left out."""
     metadata = sa.MetaData()
     return [table_of(resolved, dialect, metadata) for resolved in _resolved(modules)[0]]
+
+
+async def any_rows(session: Session, modules: Iterable[Module], dialect: Dialect) -> bool:
+    """Return whether any table of the modules has a row; in a writing session nobody else can add one meanwhile."""
+    for table in schema(modules, dialect):
+        if await session.fetch(Statement(sa.select(sa.literal_column("1")).select_from(table).limit(1)), ()):
+            return True
+    return False
 
 
 def _resolved(modules: Iterable[Module]) -> tuple[list[ResolvedTable], list[Fault]]:

@@ -20,12 +20,12 @@ from trivet.core.context import Read
 from trivet.data.access import tenant_of
 from trivet.data.columns import Kind, Unfit, Value, encoder
 from trivet.data.database import Dialect
-from trivet.data.expression import TRUE, Argument, Compare, Node, all_of, equalities, predicate, without
+from trivet.data.expression import TRUE, And, Argument, Compare, Node, all_of, equalities, predicate, without
 from trivet.data.mapping import Column, Mapping, value_at
 from trivet.data.pagetoken import context_of
 from trivet.data.resolve import ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
-from trivet.data.statement import Statement, any_of, list_value
+from trivet.data.statement import DIALECTS, Statement, any_of, list_value
 from trivet.data.table import Listing, Selection, Unique
 from trivet.data.where import Source, Where
 
@@ -44,6 +44,10 @@ PYTHON_TYPES: dict[Kind, Any] = {
     Kind.DECIMAL: Decimal,
 }
 """Types of order values in a page token; without the shape's bounds, which may have changed since the row was made."""
+
+
+Builder = Callable[[Where, list[sa.ColumnElement[bool]]], Any]
+"""Makes a statement: gets what its values are collected in, and the guard that it must put into its condition."""
 
 
 class Query:
@@ -107,6 +111,11 @@ class TablePlan(Generic[T]):
         self.uniques: dict[frozenset[str], Unique] = {
             frozenset(column.name for column in columns): unique for columns, unique in resolved.uniques
         }
+        # One piece of text: to compile a list of columns anew for each of many statements takes most of an app's start.
+        quote = DIALECTS[dialect].identifier_preparer.format_column
+        every = ", ".join(quote(column) for column in table.c)
+        self.columns: sa.ColumnElement[Any] = sa.literal_column(every)
+        self.select: sa.Select[Any] = sa.select(self.columns).select_from(table)
         self._name = f"{resolved.declared.module.name}.{resolved.name}"
         self._compile()
         self.listings: dict[Listing[T, Any], ListingPlan] = {
@@ -115,52 +124,56 @@ class TablePlan(Generic[T]):
         self.selections: dict[Selection[Any, Any], Any] = {}
 
     def _compile(self) -> None:
-        select = sa.select(*self.table.c)
-        ordered = select.order_by(*(self.table.c[column.name] for column in self.key.columns))
-        self.get = self.forms(self.readable, lambda where: select.where(self._is_key(where)))
-        self.get_many = self.forms(self.readable, lambda where: select.where(self._among_keys(where)))
-        self.lock = self.forms(self.readable, lambda where: select.where(self._is_key(where)).with_for_update())
+        one, many = self._is_key, self._among_keys
+        in_order = self.select.order_by(*(self.table.c[column.name] for column in self.key.columns))
+        self.get = self.forms(self.readable, lambda where, guard: self.select.where(one(where), *guard))
+        self.get_many = self.forms(self.readable, lambda where, guard: self.select.where(many(where), *guard))
+        self.lock = self.forms(
+            self.readable, lambda where, guard: self.select.where(one(where), *guard).with_for_update()
+        )
         self.lock_many = self.forms(
-            self.readable, lambda where: ordered.where(self._among_keys(where)).with_for_update()
+            self.readable, lambda where, guard: in_order.where(many(where), *guard).with_for_update()
         )
         self.insert = Statement(sa.insert(self.table), [column.name for column in self.table.c])
         self.insert.on(self.dialect)
         self.update = self.forms(self.writable, self._update)
-        self.delete = self.forms(self.writable, lambda where: sa.delete(self.table).where(self._is_key(where)))
+        delete = sa.delete(self.table)
+        self.delete = self.forms(self.writable, lambda where, guard: delete.where(one(where), *guard))
         self.delete_version = self.delete
         if self.versioned:
+            place = len(self.key.columns)
             self.delete_version = self.forms(
                 self.writable,
-                lambda where: sa.delete(self.table).where(
-                    self._is_key(where), self._is_version(where, len(self.key.columns))
-                ),
+                lambda where, guard: delete.where(one(where), self._is_version(where, place), *guard),
             )
 
-    def forms(
-        self, rule: Rule, build: Callable[[Where], Any], *, condition: Node = TRUE, offset: int = 0
-    ) -> list[Query]:
+    def forms(self, rule: Rule, build: Builder, *, condition: Node = TRUE) -> list[Query]:
         """Return a query for each form of a rule; forms that say the same share one.
 
         Args:
-            rule: Added to the statement's condition, as the tenant is.
-            build: Makes the statement without the rule.
-            condition: A listing's.
-            offset: Where the listing's arguments begin among the statement's own.
+            rule: Guards the statement, as the tenant does.
+            build: Makes the statement around its guard.
+            condition: A listing's, added to the guard.
         """
         queries: list[tuple[Node, Query]] = []
         for form in rule.forms:
             node = all_of(condition, form)
             query = next((query for other, query in queries if other == node), None)
             if query is None:
-                where = Where(self.table, self.dialect, offset)
-                clause = build(where)
-                if self.resolved.tenant is not None:
-                    clause = clause.where(self._is_tenant(where, self.table))
-                if node != TRUE:
-                    clause = clause.where(where.clause(node))
-                query = Query(clause, self.dialect, where.sources)
+                where = Where(self.table, self.dialect)
+                query = Query(build(where, self.guard(where, node)), self.dialect, where.sources)
             queries.append((node, query))
         return [query for _, query in queries]
+
+    def guard(self, where: Where, node: Node) -> list[sa.ColumnElement[bool]]:
+        """Return what every statement has in its condition: the tenant, and what a rule or a listing says."""
+        guard: list[sa.ColumnElement[bool]] = []
+        if self.resolved.tenant is not None:
+            column = self.table.c[self.resolved.tenant.name]
+            guard.append(column == where.bind(_tenant, column.type))
+        if node != TRUE:
+            guard.append(where.clause(node))
+        return guard
 
     # -- conditions of the verbs
 
@@ -195,12 +208,7 @@ class TablePlan(Generic[T]):
         version = self.table.c["version"]
         return version == where.bind(given(index), version.type)
 
-    def _is_tenant(self, where: Where, table: sa.FromClause) -> sa.ColumnElement[bool]:
-        assert self.resolved.tenant is not None
-        column = table.c[self.resolved.tenant.name]
-        return column == where.bind(_tenant, column.type)
-
-    def _update(self, where: Where) -> Any:
+    def _update(self, where: Where, guard: list[sa.ColumnElement[bool]]) -> Any:
         """Build the update: its own arguments are the encoded new row, then the expected version."""
         key = {column.name for column in self.key.columns}
         values: dict[str, Any] = {}
@@ -215,7 +223,7 @@ class TablePlan(Generic[T]):
             conditions.append(self._is_version(where, len(self.table.c)))
         if not values:  # nothing but a key: to find the row is all there is to do
             values = {name: self.table.c[name] for name in key}
-        return sa.update(self.table).values(values).where(*conditions)
+        return sa.update(self.table).values(values).where(*conditions, *guard)
 
 
 class ListingPlan:
@@ -299,8 +307,8 @@ class ListingPlan:
         plan = self._plan
         arguments = len(self._resolved.arguments)
 
-        def build(where: Where) -> Any:
-            select = sa.select(*plan.table.c).order_by(*self._order_by(plan.table))
+        def build(where: Where, guard: list[sa.ColumnElement[bool]]) -> Any:
+            select = plan.select.where(*guard).order_by(*self._order_by(plan.table))
             if after:
                 select = select.where(self._after(where, arguments))
             limit = arguments + (len(self._resolved.order) if after else 0)
@@ -346,31 +354,24 @@ class ListingPlan:
             except Unfit as unfit:
                 raise unfit.at(f"#/{self._resolved.arguments[0].name}") from None
 
-        queries: list[Query] = []
-        for form in plan.readable.forms:
-            where = Where(plan.table, dialect)
+        def build(where: Where, guard: list[sa.ColumnElement[bool]]) -> Any:
             where.sources["parents"] = parents
             column = plan.table.c[parent.name]
             place = sa.func.row_number().over(partition_by=column, order_by=self._order_by(plan.table)).label("_place")
-            inner = sa.select(*plan.table.c, place).where(any_of(column, "parents", dialect))
-            if plan.resolved.tenant is not None:
-                inner = inner.where(plan._is_tenant(where, plan.table))
-            node = all_of(rest, form)
-            if node != TRUE:
-                inner = inner.where(where.clause(node))
-            ranked = inner.subquery("ranked")
-            outer = (
-                sa.select(*(ranked.c[each.name] for each in plan.table.c), ranked.c[parent.name].label("_parent"))
-                .where(ranked.c["_place"] <= where.bind(given(limit), sa.BigInteger()))
-                .order_by(ranked.c[parent.name], ranked.c["_place"])
+            ranked = sa.select(plan.columns, place).where(any_of(column, "parents", dialect), *guard).subquery("ranked")
+            of: sa.ColumnElement[Any] = sa.column(parent.name)
+            rank = sa.column("_place", sa.BigInteger())
+            return (
+                sa.select(plan.columns, of)
+                .select_from(ranked)
+                .where(rank <= where.bind(given(limit), sa.BigInteger()))
+                .order_by(of, rank)
             )
-            queries.append(Query(outer, dialect, where.sources))
-        return queries
+
+        return plan.forms(plan.readable, build, condition=rest)
 
 
 def _conjuncts(node: Node) -> Sequence[Node]:
-    from trivet.data.expression import And
-
     return node.items if isinstance(node, And) else (node,)
 
 

@@ -54,11 +54,8 @@ class _Guards:
             return known
         where = Where(plan.table, self._dialect)
         where.sources = self._sources  # one statement, one set of names
-        select = sa.select(*plan.table.c)
-        if plan.resolved.tenant is not None:
-            select = select.where(plan._is_tenant(where, plan.table))
-        if self._restricted and plan.readable.node != TRUE:
-            select = select.where(where.clause(plan.readable.node))
+        node = plan.readable.node if self._restricted else TRUE
+        select = sa.select(*plan.table.c).where(*plan.guard(where, node))
         result = self._guarded[id(plan)] = select.subquery(f"readable_{plan.resolved.name}")
         return result
 

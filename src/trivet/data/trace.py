@@ -71,7 +71,7 @@ def not_(condition: bool, /) -> bool:
 def one_of(value: V, options: Collection[V], /) -> bool:
     """Whether the value is one of the options: ``in`` for rules and listings; ``None`` never is."""
     if isinstance(value, Traced) or isinstance(options, Traced):
-        return Condition(_one_of(operand_of(value), operand_of(options)))
+        return Condition(_one_of(operand_of(value), operand_of(options)))  # type: ignore[return-value]  # a bool
     return is_one_of(value, options)
 
 

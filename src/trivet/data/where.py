@@ -51,21 +51,19 @@ class UnfitConstant(Exception):
 class Where:
     """Compiles conditions over one table for one dialect, and collects the sources of their values.
 
-    One instance serves one statement; arguments that nodes name by index are found at ``own[offset + index]``.
+    One instance serves one statement. A listing's arguments come first among the statement's own.
 
     Args:
         table: The columns.
         dialect: Of the driver that runs the statement.
-        offset: Where a listing's arguments begin among the statement's own.
 
     Attributes:
         sources: One for each bound value, by its name in the statement.
     """
 
-    def __init__(self, table: sa.FromClause, dialect: Dialect, offset: int = 0) -> None:
+    def __init__(self, table: sa.FromClause, dialect: Dialect) -> None:
         self._table = table
         self._dialect = dialect
-        self._offset = offset
         self.sources: dict[str, Source] = {}
 
     def bind(self, source: Source, type_: sa.types.TypeEngine[Any]) -> sa.BindParameter[Any]:
@@ -178,7 +176,7 @@ class Where:
             return self.bind(read, sa.Text())
         encode = encoder(value, self._dialect)
         if isinstance(node, Argument):
-            return self.bind(_own(self._offset + node.index, encode, f"#/{node.name}"), self._type(value))
+            return self.bind(_own(node.index, encode, f"#/{node.name}"), self._type(value))
         read = self._raw(node)
 
         def claim(ctx: Read, own: Sequence[Any]) -> Any:
@@ -209,8 +207,7 @@ class Where:
         """Return the value of an argument or of a claim as Python has it."""
         match node:
             case Argument(index):
-                place = self._offset + index
-                return lambda ctx, own: own[place]
+                return lambda ctx, own: own[index]
             case Claim(_, read):
                 return lambda ctx, own: read(ctx.principal)
         raise AssertionError(node)
