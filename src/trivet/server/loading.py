@@ -78,7 +78,7 @@ def load_app(target: Target) -> Any:
             raise CannotLoad(_no_attribute(target, module))
         value = getattr(value, name)
     if not callable(value):
-        raise CannotLoad(f"{target} is a {type(value).__name__}, not an application: expected an App")
+        raise CannotLoad(f"{target} is of type {type(value).__name__}, not an application: expected an App")
     return value
 
 
@@ -92,7 +92,7 @@ def _no_module(target: Target, missing: str) -> str:
 def _no_attribute(target: Target, module: ModuleType) -> str:
     ours = sys.modules.get("trivet.app")  # imported by whoever made an App
     apps = [name for name, value in vars(module).items() if ours is not None and isinstance(value, ours.App)]
-    near = apps or difflib.get_close_matches(target.attribute, vars(module), n=1)
+    near = apps or difflib.get_close_matches(target.attribute, vars(module), n=1, cutoff=0.4)
     meant = f" Did you mean {' or '.join(f'{target.module}:{name}' for name in near)}?" if near else ""
     return f"{target.module} ({module.__file__}) has no {target.attribute!r}.{meant}"
 
