@@ -85,7 +85,9 @@ class App:
         settings = self.settings
         api, faults = describe(self.name, self.modules, settings.rest.custom_methods)
         own = [fault for module in self.modules for fault in module.faults]
-        tables = bind(self.modules, open_database(settings.database.url.reveal()).dialect, settings.secret_key.reveal().encode())
+        tables = bind(
+            self.modules, open_database(settings.database.url.reveal()).dialect, settings.secret_key.reveal().encode()
+        )
         return api, [*own, *self._faults(), *faults, *tables, *check(self.modules)]
 
     def lint(self) -> list[Fault]:
@@ -117,7 +119,11 @@ class App:
         for module in self.modules:
             other = by_name.setdefault(module.name, module)
             if other is not module:
-                fault("module-name", f"two modules are called {module.name!r}: {other.place} and {module.place}", "Rename one.")
+                fault(
+                    "module-name",
+                    f"two modules are called {module.name!r}: {other.place} and {module.place}",
+                    "Rename one.",
+                )
             for used in module.uses:
                 if used not in self.modules:
                     mend = f"Write App(..., modules=[..., {used.name}])."

@@ -71,9 +71,7 @@ class Runtime:
         self.settings = settings
         self.modules = tuple(modules)
         self.clock: Clock = clock or SystemClock()
-        self.sink = sink or Sink(
-            format=settings.log.format, level=settings.log.level, colour=sys.stdout.isatty()
-        )
+        self.sink = sink or Sink(format=settings.log.format, level=settings.log.level, colour=sys.stdout.isatty())
         self.log = Logger(self.sink)
         self.metrics = Registry()
         self.alarms = Alarms(self.clock)
@@ -92,7 +90,6 @@ class Runtime:
 
     def __repr__(self) -> str:
         return f"Runtime({self.name!r}, ready={self.ready}, draining={self.draining})"
-
 
     # -- opening and closing
 

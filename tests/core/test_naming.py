@@ -8,7 +8,9 @@ from trivet.core.declaration import Http, Kind
 from trivet.core.naming import NamingError, Noun, Subject, face_of, nouns_of
 
 
-def subject(name: str, kind: Kind = Kind.QUERY, given: str = "", optional: str = "", shapes: str = "", **more: object) -> Subject:
+def subject(
+    name: str, kind: Kind = Kind.QUERY, given: str = "", optional: str = "", shapes: str = "", **more: object
+) -> Subject:
     """Return a subject: `given` and `optional` name scalar parameters, `shapes` those that are shapes."""
     required = [*given.split(), *shapes.split()]
     parameters = [*given.split(), *shapes.split(), *optional.split()]
@@ -40,26 +42,61 @@ CASES = [
     (subject("list_products", given="page", optional="brand"), "GET /products 200", "products", "ListProducts"),
     (subject("list_products", shapes="filter"), "POST /products:list 200", "listProducts", "ListProducts"),
     (subject("create_product", Kind.COMMAND, shapes="product"), "POST /products 201", "createProduct", "CreateProduct"),
-    (subject("update_product", Kind.COMMAND, "id", shapes="changes"), "PATCH /products/{id} 200", "updateProduct", "UpdateProduct"),
-    (subject("delete_product", Kind.COMMAND, "id", returns_nothing=True), "DELETE /products/{id} 204", "deleteProduct", "DeleteProduct"),
-    (subject("cancel_order", Kind.COMMAND, "id", "reason"), "POST /orders/{id}:cancel 200", "cancelOrder", "CancelOrder"),
+    (
+        subject("update_product", Kind.COMMAND, "id", shapes="changes"),
+        "PATCH /products/{id} 200",
+        "updateProduct",
+        "UpdateProduct",
+    ),
+    (
+        subject("delete_product", Kind.COMMAND, "id", returns_nothing=True),
+        "DELETE /products/{id} 204",
+        "deleteProduct",
+        "DeleteProduct",
+    ),
+    (
+        subject("cancel_order", Kind.COMMAND, "id", "reason"),
+        "POST /orders/{id}:cancel 200",
+        "cancelOrder",
+        "CancelOrder",
+    ),
     (subject("recount_products", Kind.COMMAND), "POST /products:recount 200", "recountProducts", "RecountProducts"),
     (subject("search_products", optional="text"), "GET /products:search 200", "searchProducts", "SearchProducts"),
     (subject("search_products", shapes="filter"), "POST /products:search 200", "searchProducts", "SearchProducts"),
     (subject("watch_orders", Kind.STREAM), "GET /orders:watch 200", "watchOrders", "WatchOrders"),
     (subject("export_orders", Kind.JOB, "day"), "POST /orders:export 202", "exportOrders", "ExportOrders"),
     (subject("get_settings"), "GET /settings 200", "settings", "GetSettings"),
-    (subject("update_settings", Kind.COMMAND, shapes="changes"), "PATCH /settings 200", "updateSettings", "UpdateSettings"),
+    (
+        subject("update_settings", Kind.COMMAND, shapes="changes"),
+        "PATCH /settings 200",
+        "updateSettings",
+        "UpdateSettings",
+    ),
     (subject("get_greeting", optional="name"), "GET /greeting 200", "greeting", "GetGreeting"),
-    (subject("list_order_lines", given="order_id page"), "GET /orders/{order_id}/lines 200", "orderLines", "ListOrderLines"),
-    (subject("get_order_line", given="order_id id"), "GET /orders/{order_id}/lines/{id} 200", "orderLine", "GetOrderLine"),
+    (
+        subject("list_order_lines", given="order_id page"),
+        "GET /orders/{order_id}/lines 200",
+        "orderLines",
+        "ListOrderLines",
+    ),
+    (
+        subject("get_order_line", given="order_id id"),
+        "GET /orders/{order_id}/lines/{id} 200",
+        "orderLine",
+        "GetOrderLine",
+    ),
     (subject("list_orders", optional="product_id"), "GET /orders 200", "orders", "ListOrders"),
     (subject("ping"), "GET /ping 200", "ping", "Ping"),
     (subject("send_mail_now", Kind.COMMAND, "to"), "POST /send-mail-now 200", "sendMailNow", "SendMailNow"),
     (subject("get_product", given="id", http=Http(path="/goods/{id}")), "GET /goods/{id} 200", "product", "GetProduct"),
-    (subject("touch_product", Kind.COMMAND, "id", http=Http(method="PUT", status=202)), "PUT /products/{id}:touch 202", "touchProduct", "TouchProduct"),
+    (
+        subject("touch_product", Kind.COMMAND, "id", http=Http(method="PUT", status=202)),
+        "PUT /products/{id}:touch 202",
+        "touchProduct",
+        "TouchProduct",
+    ),
     (subject("get_product", given="id", graphql="thing", rpc="Fetch"), "GET /products/{id} 200", "thing", "Fetch"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("given", "rest", "graphql", "rpc"), CASES, ids=[c[0].name + "-" + c[1] for c in CASES])
@@ -91,7 +128,10 @@ def test_a_collection_that_nothing_names_is_refused_with_the_mend() -> None:
     with pytest.raises(NamingError, match="collection of settings") as refused:
         face_of(subject("get_settings", given="id"), NOUNS)
     assert "plural=" in refused.value.mend
-    assert face_of(subject("get_settings", given="id", plural="settings", returns="settings"), NOUNS).path == "/settings/{id}"
+    assert (
+        face_of(subject("get_settings", given="id", plural="settings", returns="settings"), NOUNS).path
+        == "/settings/{id}"
+    )
 
 
 def test_a_path_that_names_what_is_no_parameter_is_refused() -> None:

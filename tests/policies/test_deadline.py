@@ -9,7 +9,16 @@ from trivet.policies.deadline import allowed, connect_seconds_of, grpc_seconds_o
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(b"1", 1.0), (b"0.25", 0.25), (b"0", None), (b"-1", None), (b"1e3", None), (b"inf", None), (b"", None), (b" 1", None)],
+    [
+        (b"1", 1.0),
+        (b"0.25", 0.25),
+        (b"0", None),
+        (b"-1", None),
+        (b"1e3", None),
+        (b"inf", None),
+        (b"", None),
+        (b" 1", None),
+    ],
 )
 def test_request_timeout_is_decimal_seconds(value: bytes, seconds: float | None) -> None:
     assert seconds_of(value) == seconds
@@ -17,7 +26,15 @@ def test_request_timeout_is_decimal_seconds(value: bytes, seconds: float | None)
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(b"1S", 1.0), (b"250m", 0.25), (b"2M", 120.0), (b"1H", 3600.0), (b"100u", 1e-4), (b"123456789S", None), (b"1s", None)],
+    [
+        (b"1S", 1.0),
+        (b"250m", 0.25),
+        (b"2M", 120.0),
+        (b"1H", 3600.0),
+        (b"100u", 1e-4),
+        (b"123456789S", None),
+        (b"1s", None),
+    ],
 )
 def test_grpc_timeout_is_digits_and_a_unit(value: bytes, seconds: float | None) -> None:
     assert grpc_seconds_of(value) == pytest.approx(seconds) if seconds else grpc_seconds_of(value) is None

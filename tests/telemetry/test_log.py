@@ -42,7 +42,7 @@ def test_an_exception_is_written_with_its_traceback() -> None:
     try:
         raise ValueError("wrong")
     except ValueError as error:
-        Logger(Sink(lines.append)).exception("failed", error)
+        Logger(Sink(lines.append)).failure("failed", error)
     line = json.loads(lines[0])
     assert line["level"] == "error"
     assert "test_an_exception_is_written" in line["traceback"]

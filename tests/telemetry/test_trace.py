@@ -39,7 +39,20 @@ def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
         [b"01" + GOOD[2:] + b"x"],
         [b" " + GOOD],
     ],
-    ids=["none", "twice", "empty", "ff", "more", "upper", "zero-trace", "zero-span", "short", "no-hex", "tail", "space"],
+    ids=[
+        "none",
+        "twice",
+        "empty",
+        "ff",
+        "more",
+        "upper",
+        "zero-trace",
+        "zero-span",
+        "short",
+        "no-hex",
+        "tail",
+        "space",
+    ],
 )
 def test_anything_else_starts_a_new_trace_without_state(parents: list[bytes]) -> None:
     trace = trace_of([*((b"traceparent", parent) for parent in parents), (b"tracestate", b"a=1")])

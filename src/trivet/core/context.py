@@ -43,12 +43,30 @@ class Log(Protocol):
 class Work(Protocol):
     """One unit of work of this process: what stands behind the contexts of a call and of its nested calls."""
 
-    principal: Principal
-    tenant: str | None
-    deadline: Deadline
-    now: datetime
-    session: Any
-    """The open store of the floor above; only that floor knows its type."""
+    @property
+    def principal(self) -> Principal:
+        """Who is calling."""
+        ...
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant of the caller's credential."""
+        ...
+
+    @property
+    def deadline(self) -> Deadline:
+        """By when the answer must exist."""
+        ...
+
+    @property
+    def now(self) -> datetime:
+        """The instant of the work."""
+        ...
+
+    @property
+    def session(self) -> Any:
+        """The open store of the floor above; only that floor knows its type."""
+        ...
 
     def new_id(self) -> UUID:
         """Return a new identifier."""

@@ -30,15 +30,15 @@ def _copier(info: kinds.Type, known: dict[Any, Copier | None]) -> Copier | None:
         return _copier(info.type, known)
     if isinstance(info, kinds.ListType):
         inner = _copier(info.item_type, known)
-        return (lambda value: [inner(item) for item in value]) if inner else _kept(list)
+        return _list_of(inner) if inner else list
     if isinstance(info, kinds.VarTupleType):
         inner = _copier(info.item_type, known)
-        return (lambda value: tuple(inner(item) for item in value)) if inner else None
+        return _tuple_of(inner) if inner else None
     if isinstance(info, kinds.SetType):
-        return _kept(set)
+        return set
     if isinstance(info, kinds.DictType):
         inner = _copier(info.value_type, known)
-        return (lambda value: {key: inner(item) for key, item in value.items()}) if inner else _kept(dict)
+        return _dict_of(inner) if inner else dict
     if isinstance(info, kinds.StructType):
         return _struct(info, known)
     if isinstance(info, kinds.UnionType):
@@ -48,8 +48,16 @@ def _copier(info: kinds.Type, known: dict[Any, Copier | None]) -> Copier | None:
     return None
 
 
-def _kept(container: type) -> Copier:
-    return lambda value: container(value)
+def _list_of(inner: Copier) -> Copier:
+    return lambda value: [inner(item) for item in value]
+
+
+def _tuple_of(inner: Copier) -> Copier:
+    return lambda value: tuple(inner(item) for item in value)
+
+
+def _dict_of(inner: Copier) -> Copier:
+    return lambda value: {key: inner(item) for key, item in value.items()}
 
 
 def _struct(info: kinds.StructType, known: dict[Any, Copier | None]) -> Copier | None:

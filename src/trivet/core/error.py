@@ -25,6 +25,7 @@ message, its reason is its name in UPPER_SNAKE, and ``raise ... from cause`` kee
 from __future__ import annotations
 
 import enum
+import inspect
 import re
 from typing import Any, ClassVar, dataclass_transform, get_origin
 
@@ -107,7 +108,7 @@ class TypedError(Exception):
             cls.message = "".join(f" {part}" if part.isupper() else part for part in cls.__name__).strip() + "."
         own = {
             name: hint
-            for name, hint in cls.__dict__.get("__annotations__", {}).items()
+            for name, hint in inspect.get_annotations(cls).items()
             if not name.startswith("_") and not _class_variable(hint)
         }
         fields: list[Any] = [(n, h, cls.__dict__[n]) if n in cls.__dict__ else (n, h) for n, h in own.items()]
@@ -253,4 +254,3 @@ class DeadlineExceeded(Error):
     """The answer did not exist in time."""
 
     code: ClassVar[Code] = Code.DEADLINE_EXCEEDED
-

@@ -6,7 +6,6 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, Unpack, overload
 
-
 from trivet.core.context import Write
 from trivet.core.declaration import (
     Access,
@@ -193,9 +192,7 @@ class Module:
         """
 
         def declare(handler: Callable[[Write, E], Awaitable[None]]) -> Callable[[Write, E], Awaitable[None]]:
-            self.subscriptions.append(
-                Subscription(module=self, event=event, handler=handler, place=place_of(handler))
-            )
+            self.subscriptions.append(Subscription(module=self, event=event, handler=handler, place=place_of(handler)))
             return handler
 
         return declare
@@ -231,7 +228,9 @@ class Module:
             internal=options.get("internal") is True,
             acts_as=options.get("acts_as", "caller"),
         )
-        said = [name for name, yes in (("scope", scopes), ("public", access.public), ("internal", access.internal)) if yes]
+        said = [
+            name for name, yes in (("scope", scopes), ("public", access.public), ("internal", access.internal)) if yes
+        ]
         if len(said) != 1:
             self._fault(
                 "access",
@@ -245,5 +244,3 @@ class Module:
 
     def _fault(self, rule: str, place: Place, problem: str, mend: str) -> None:
         self.faults.append(Fault(rule=rule, place=place, problem=problem, mend=mend))
-
-

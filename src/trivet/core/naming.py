@@ -214,7 +214,7 @@ def face_of(subject: Subject, nouns: Mapping[str, Noun], prefix: str = "") -> Fa
             )
     rest = [p for p in subject.parameters if p not in in_path]
     body = _body(method, standard, rest, subject)
-    in_query = tuple(p for p in rest if body is None or (body != "*" and p != body))
+    in_query = tuple(p for p in rest if body is None or (body not in ("*", p)))
     unfit = [p for p in in_query if p not in subject.in_url]
     if unfit:
         raise NamingError(

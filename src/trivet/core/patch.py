@@ -1,4 +1,4 @@
-"""Partial changes: a JSON merge patch (RFC 7396) over an input shape, so that ids, versions and times stay out of it."""
+"""Partial changes: a JSON merge patch (RFC 7396) over an input shape, so that ids, versions and times stay out."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class DeliveryMetrics:
     def buried(self, subscriber: str, attempts: int, error: BaseException) -> None:
         """Count a dead letter."""
         self._deliveries.bind(subscriber, "dead").inc()
-        self._log.exception("delivery failed for the last time", error, subscriber=subscriber, attempts=attempts)
+        self._log.failure("delivery failed for the last time", error, subscriber=subscriber, attempts=attempts)
 
     def lost(self, subscriber: str) -> None:
         """Count a handler whose lease ended before it did."""
@@ -52,4 +52,4 @@ class DeliveryMetrics:
 
     def troubled(self, error: BaseException) -> None:
         """Say that the store could not be asked."""
-        self._log.exception("deliveries can not be looked for, trying again", error)
+        self._log.failure("deliveries can not be looked for, trying again", error)

@@ -17,7 +17,7 @@ class ScopeRequired(PermissionDenied):
 
 
 def authorize(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
-    """Refuse callers without credentials with 401, callers without a scope with 403; count the use of what goes away."""
+    """Refuse callers without credentials (401) or without a scope (403), and count the use of what goes away."""
     if operation is None:
         return next
     return _deprecated(operation, runtime, _scoped(operation, next))

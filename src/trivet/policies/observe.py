@@ -134,7 +134,7 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
             raise
         except Exception as broken:
             call.code, call.error = Code.INTERNAL, broken
-            log.exception("unexpected error", broken, request_id=call.request_id, operation=name)
+            log.failure("unexpected error", broken, request_id=call.request_id, operation=name)
             raise Internal from broken
         if streams:
             outcome.value = watched(outcome.value, call)
@@ -152,7 +152,7 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
             raise
         except Exception as broken:
             call.code, call.error = Code.INTERNAL, broken
-            log.exception("unexpected error", broken, request_id=call.request_id, operation=name)
+            log.failure("unexpected error", broken, request_id=call.request_id, operation=name)
             raise Internal from broken
         finally:
             close = getattr(items, "aclose", None)

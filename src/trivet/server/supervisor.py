@@ -359,4 +359,4 @@ class Supervisor:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            self._log.exception("the supervisor failed", task.exception() or RuntimeError())
+            self._log.failure("the supervisor failed", task.exception() or RuntimeError())

@@ -83,7 +83,7 @@ class Worker:
             await self._obey()
             self._log.error("the supervisor is gone; ending")
         except Exception as broken:
-            self._log.exception("the way to the supervisor is broken; ending", broken)
+            self._log.failure("the way to the supervisor is broken; ending", broken)
         self._end(Drain(wait=0, idle=0, timeout=self._settings.drain_timeout))
 
     async def _obey(self) -> None:
@@ -113,7 +113,7 @@ class Worker:
         except TimeoutError:
             self._log.warning("closing took too long and was given up", seconds=self._settings.close_timeout)
         except Exception as failed:
-            self._log.exception("closing failed", failed)
+            self._log.failure("closing failed", failed)
 
     def _metrics(self) -> bytes:
         runtime = runtime_of(self._app)

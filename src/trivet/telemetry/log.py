@@ -113,7 +113,7 @@ class Logger:
         """Write a line about what failed."""
         self._line("error", message, fields)
 
-    def exception(self, message: str, error: BaseException, **fields: Any) -> None:
+    def failure(self, message: str, error: BaseException, **fields: Any) -> None:
         """Write a line about an exception, with its traceback."""
         trace = "".join(traceback.format_exception(error))
         self._line("error", message, fields | {"error": repr(error), "traceback": trace})

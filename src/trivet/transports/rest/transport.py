@@ -262,7 +262,7 @@ class Rest:
     async def _broken(self, call: RestCall, broken: Exception, send: Send) -> None:
         """Answer a fault of the transport itself, which no policy saw."""
         call.code, call.error = Code.INTERNAL, broken
-        self._log.exception("unexpected error", broken, request_id=call.request_id)
+        self._log.failure("unexpected error", broken, request_id=call.request_id)
         await _send_problem(call, Internal(), send)
 
 
