@@ -49,7 +49,7 @@ class DispatcherOptions(Struct):
         retention: How long messages are kept after they were emitted, and jobs after they ended.
     """
 
-    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 8
+    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 16
     poll: Seconds = 1.0
     margin: Seconds = 10.0
     retry: RetryPolicy = RetryPolicy()

@@ -12,8 +12,10 @@ from trivet.core.module import Module
 from trivet.core.principal import Principal
 from trivet.data.database import Contention, Database
 from trivet.messaging.dead import dead_letters, replay
+from trivet.messaging.deliveries import Deliveries
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.runner import Settle
+from trivet.messaging.tables import micros
 
 
 async def test_every_subscriber_handles_a_committed_event_once(database: Database) -> None:
@@ -301,17 +303,21 @@ async def test_stopping_lets_handlers_finish_and_releases_those_that_do_not(data
     await dispatcher.stop(grace=0.5)
     assert await world.effects() == [("shop.bill", "quick", 0)]
 
-    again = World(database, Module("shop"))
-    shop.subscriptions.clear()
-
-    @shop.on(Happened)
-    async def bill(ctx: Any, event: Happened) -> None:  # noqa: F811 - the next release of the same handler
-        await ctx.record(event.thing, 2)
-
-    again = World(database, shop)
+    again = World(database, next_release())
     async with again.dispatching():
         await drained(again)
     assert (await again.effects())[-1] == ("shop.bill", "slow", 2)
+
+
+def next_release() -> Module:
+    """Return the module again, with a handler of the same name that does something else."""
+    shop = Module("shop")
+
+    @shop.on(Happened)
+    async def bill(ctx: Any, event: Happened) -> None:
+        await ctx.record(event.thing, 2)
+
+    return shop
 
 
 async def test_a_message_that_kills_its_process_each_time_is_a_dead_letter_in_the_end(database: Database) -> None:
@@ -324,10 +330,12 @@ async def test_a_message_that_kills_its_process_each_time_is_a_dead_letter_in_th
     world = World(database, shop)
     await world.create()
     await world.emit(Happened(thing="poison"))
-    dispatcher = world.dispatcher()
-    for _ in range(12):  # claimed, and never heard of again
+    deliveries = Deliveries(world.subscribers.ids)
+    for number in range(12):  # claimed, and never heard of again
+        now = micros(world.clock.now())
         async with world.writing() as session:
-            await dispatcher._claim(session, 1)
+            batch = await deliveries.claim(session, now, 1, f"gone.{number}", lambda *_: now + 1_000_000)  # noqa: B023
+        assert len(batch.claimed) == 1
         world.clock.ahead += timedelta(hours=1)
     async with world.dispatching():
 

@@ -1,4 +1,4 @@
-"""A small application around the broker: two modules, tables of effects, and the simplest runner that keeps the rules."""
+"""A small application around the broker: events, a table of effects, the simplest runner that keeps the rules."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class Counting:
         self.errors.append(error)
 
 
-QUICK = RetryPolicy(first=0.01, longest=0.05, contended=0.01)
+OPTIONS: dict[str, Any] = {"poll": 0.05, "retry": RetryPolicy(first=0.01, longest=0.05, contended=0.01)}
 
 
 class World:
@@ -224,7 +224,7 @@ class World:
             runner or SimpleRunner(self.database),
             clock=self.clock,
             observer=self.observer,
-            options=DispatcherOptions(**({"poll": 0.05, "retry": QUICK} | options)),
+            options=DispatcherOptions(**OPTIONS | options),
         )
 
     @asynccontextmanager
@@ -242,7 +242,7 @@ class World:
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Return once the condition holds; the test's own timeout is the limit."""
-    while not await condition():
+    while not await condition():  # noqa: ASYNC110 - the condition may hold because of another process
         await asyncio.sleep(0.01)
 
 

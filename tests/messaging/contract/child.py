@@ -1,0 +1,62 @@
+"""A process of its own that delivers: ``python -m tests.messaging.contract.child ENGINE DIRECTORY MODE``.
+
+``die``: writes its effect, says so, and waits to be killed. ``share``: does not begin before a second process has
+something to do as well, then delivers until nothing is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.messaging.contract.world import ENGINES, Happened, SimpleRunner, World, drained, until
+from trivet.core.module import Module
+
+shop = Module("shop")
+crashing: dict[str, bool] = {}
+
+
+@shop.on(Happened)
+async def bill(ctx: Any, event: Happened) -> None:
+    await ctx.record(event.thing, event.number)
+    if crashing:
+        print("inside", flush=True)
+        await asyncio.Event().wait()
+
+
+class Together(SimpleRunner):
+    """Runs the first handler only when another process has begun its first one as well."""
+
+    def __init__(self, database: Any, directory: Path) -> None:
+        super().__init__(database)
+        self._directory = directory
+
+    async def event(self, *args: Any) -> None:
+        (self._directory / f"{os.getpid()}.here").touch()
+
+        async def both_here() -> bool:
+            return len(list(self._directory.glob("*.here"))) == 2
+
+        await until(both_here)
+        await super().event(*args)
+
+
+async def main(engine: str, directory: Path, mode: str) -> None:
+    database = ENGINES[engine](directory)
+    await database.open()
+    world = World(database, shop)
+    if mode == "die":
+        crashing["now"] = True
+        async with world.dispatching():
+            await asyncio.Event().wait()
+    async with world.dispatching(Together(database, directory), concurrency=2):
+        await drained(world)
+    print(world.observer.counts["delivered"], flush=True)
+    await database.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

@@ -1,0 +1,179 @@
+"""What the feed promises to whoever follows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tests.messaging.contract.world import Happened, Other, World
+from trivet.core.error import InvalidArgument
+from trivet.core.event import Event
+from trivet.core.module import Module
+from trivet.data.database import Database
+from trivet.messaging.feed import BUFFER, POSITION, Feed, Position, PositionExpired, position_of
+
+
+async def take(feed: Feed, count: int, after: str | None, *types: type[Event]) -> list[tuple[str, Any]]:
+    """Return the next events and stop following."""
+    taken: list[tuple[str, Any]] = []
+    if count == 0:
+        return taken
+    async with aclosing(follow(feed, types or (Happened,), after)) as events:
+        async for item in events:
+            taken.append(item)
+            if len(taken) == count:
+                break
+    return taken
+
+
+def follow(feed: Feed, types: Sequence[type[Event]], after: str | None) -> Any:
+    return feed.follow(types, after)
+
+
+async def world_on(database: Database) -> World:
+    world = World(database, Module("shop"))
+    await world.create()
+    return world
+
+
+async def test_events_come_in_commit_order_from_a_position_on(database: Database) -> None:
+    world = await world_on(database)
+    await world.emit(Happened(thing="before"))
+    feed = world.feed()
+    start = await feed.end()
+    for n in range(0, 30, 3):
+        await world.emit(*(Happened(thing="t", number=m) for m in range(n, n + 3)))
+    taken = await take(feed, 30, start)
+    assert [event.number for _, event in taken] == list(range(30))
+    await feed.close()
+
+
+async def test_a_reader_that_comes_back_with_its_last_position_misses_nothing(database: Database) -> None:
+    world = await world_on(database)
+    feed = world.feed()
+    position = await feed.end()
+    await world.emit(*(Happened(thing="t", number=n) for n in range(20)))
+    numbers = []
+    for _ in range(5):
+        taken = await take(feed, 4, position)
+        numbers += [event.number for _, event in taken]
+        position = taken[-1][0]
+    assert numbers == list(range(20))
+    await feed.close()
+
+
+async def test_only_events_of_the_asked_types_come(database: Database) -> None:
+    world = await world_on(database)
+    feed = world.feed()
+    start = await feed.end()
+    await world.emit(Happened(thing="a"), Other(thing="b"), Happened(thing="c"), Other(thing="d"))
+    assert [event.thing for _, event in await take(feed, 2, start, Other)] == ["b", "d"]
+    assert [event.thing for _, event in await take(feed, 4, start, Other, Happened)] == ["a", "b", "c", "d"]
+    await feed.close()
+
+
+@pytest.mark.parametrize("woken", [True, False], ids=["woken", "polling"])
+async def test_a_waiting_reader_gets_what_is_committed_later(database: Database, woken: bool) -> None:
+    world = await world_on(database)
+    feed = world.feed()
+    reader = asyncio.create_task(take(feed, 3, await feed.end()))
+    for n in range(3):
+        await asyncio.sleep(0.02)
+        await world.emit(Happened(thing="t", number=n))
+        if woken:
+            feed.wake()
+    assert [event.number for _, event in await reader] == [0, 1, 2]
+    await feed.close()
+
+
+async def test_a_slow_reader_loses_nothing_and_holds_up_nobody(database: Database) -> None:
+    world = await world_on(database)
+    feed = world.feed()
+    start = await feed.end()
+    count = BUFFER * 4
+    go_on = asyncio.Event()
+    slow: list[int] = []
+
+    async def read_slowly() -> None:
+        async with aclosing(follow(feed, (Happened,), start)) as events:
+            async for _, event in events:
+                slow.append(event.number)
+                if len(slow) == 1:
+                    await go_on.wait()
+                if len(slow) == count:
+                    return
+
+    reader = asyncio.create_task(read_slowly())
+    quick = asyncio.create_task(take(feed, count, start))
+    for n in range(0, count, 64):
+        await world.emit(*(Happened(thing="t", number=m) for m in range(n, n + 64)))
+        feed.wake()
+        await asyncio.sleep(0)
+    assert [event.number for _, event in await quick] == list(range(count))
+    assert slow == [0]
+    go_on.set()
+    await reader
+    assert slow == list(range(count))
+    await feed.close()
+
+
+async def test_many_readers_and_writers_agree_on_one_order(database: Database) -> None:
+    world = await world_on(database)
+    feed = world.feed()
+    start = await feed.end()
+    readers = [asyncio.create_task(take(feed, 100, start)) for _ in range(5)]
+
+    async def write(first: int) -> None:
+        for n in range(first, first + 10):
+            await world.emit(Happened(thing=str(first), number=n))
+            feed.wake()
+
+    await asyncio.gather(*(write(n * 10) for n in range(10)))
+    orders = [[event.number for _, event in await reader] for reader in readers]
+    assert sorted(orders[0]) == list(range(100))
+    assert all(order == orders[0] for order in orders)
+    await feed.close()
+
+
+async def test_closing_the_feed_ends_its_readers(database: Database) -> None:
+    world = await world_on(database)
+    feed = world.feed()
+
+    async def read(events: AsyncIterator[Any]) -> int:
+        return len([event async for event in events])
+
+    start = await feed.end()
+    await world.emit(Happened(thing="t"))
+    reader = asyncio.create_task(read(follow(feed, (Happened,), start)))
+    await asyncio.sleep(0.05)
+    await feed.close()
+    assert await reader == 1
+
+
+async def test_a_position_behind_which_events_may_be_gone_is_refused(database: Database) -> None:
+    world = await world_on(database)
+    feed = world.feed()
+    start = await feed.end()
+    world.clock.ahead = timedelta(days=8)
+    with pytest.raises(PositionExpired):
+        await take(feed, 1, start)
+
+
+@given(st.integers(0, 10**18 - 1), st.integers(0, 10**17 - 1))
+def test_a_position_survives_its_text(at: int, time: int) -> None:
+    position = Position(at=at, time=time)
+    assert position_of(str(position)) == position
+
+
+@given(st.text())
+def test_any_other_text_is_refused(text: str) -> None:
+    assume(not POSITION.fullmatch(text))
+    with pytest.raises(InvalidArgument):
+        position_of(text)

@@ -1,0 +1,72 @@
+"""What is removed once nobody needs it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from tests.messaging.contract.world import Happened, World, drained
+from trivet.core.module import Module
+from trivet.data.database import Database
+from trivet.data.statement import Statement
+from trivet.messaging import jobs
+from trivet.messaging.dead import dead_letters
+from trivet.messaging.message import MessageKind
+from trivet.messaging.prune import BATCH, Pruner
+from trivet.messaging.tables import tables
+
+KEPT = Statement(sa.select(tables().outbox.c.id).order_by(tables().outbox.c.position), ())
+
+
+def application() -> Module:
+    shop = Module("shop")
+
+    @shop.on(Happened)
+    async def bill(ctx: Any, event: Happened) -> None: ...
+
+    @shop.job(public=True)
+    async def export(progress: Any) -> None: ...
+
+    return shop
+
+
+async def test_delivered_messages_and_ended_jobs_go_after_a_week_and_not_before(database: Database) -> None:
+    world = World(database, application())
+    await world.create()
+    job = world.request(MessageKind.JOB, "shop.export")
+    await world.store(job)
+    for _ in range(0, BATCH * 2, 100):
+        await world.store(*(world.event(Happened(thing=str(n))) for n in range(100)))
+    async with world.dispatching():
+        await drained(world)
+    pruner = Pruner(database, world.subscribers.ids, world.clock)
+    assert await pruner.prune() == 0
+    world.clock.ahead = timedelta(days=8)
+    young = world.event(Happened(thing="young"))
+    await world.store(young)
+    assert await pruner.prune() == BATCH * 2 + 1
+    assert await world.fetch(KEPT) == [(str(young.id),)]
+    assert await jobs.get(database.session(write=False), job.id) is None
+
+
+async def test_what_is_not_delivered_stays_however_old_it_is(database: Database) -> None:
+    world = World(database, application())
+    await world.create()
+    await world.emit(Happened(thing="a"))
+    world.clock.ahead = timedelta(days=100)
+    assert await Pruner(database, world.subscribers.ids, world.clock).prune() == 0
+    assert await world.pending() == 1
+    assert await dead_letters(database.session(write=False)) == []
+
+
+async def test_what_waited_a_week_for_a_handler_that_is_gone_becomes_a_dead_letter(database: Database) -> None:
+    world = World(database, application())
+    await world.create()
+    await world.emit(Happened(thing="a"))
+    world.clock.ahead = timedelta(days=8)
+    await Pruner(database, ["shop.another"], world.clock).prune()
+    [dead] = await dead_letters(database.session(write=False))
+    assert (dead.subscriber, dead.message.payload) == ("shop.bill", b'{"thing":"a","number":0}')
+    assert "nobody handled it" in dead.error
