@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, NewType
@@ -226,9 +226,7 @@ def books_module(journal: Journal) -> Module:
         examples=[
             Example(
                 arguments={
-                    "book": NewBook(
-                        title="Emma", author_id=AUSTEN, price=Money(amount=Decimal("9.50"), currency="EUR")
-                    )
+                    "book": NewBook(title="Emma", author_id=AUSTEN, price=Money(amount=Decimal("9.50"), currency="EUR"))
                 }
             )
         ],
@@ -345,15 +343,26 @@ def books_module(journal: Journal) -> Module:
 LIBRARIAN = Principal(subject="librarian", scopes=frozenset({"books.write"}))
 
 
-def front(library: Library, principal: Principal = LIBRARIAN, settings: Settings | None = None, **mounts: Any) -> Front:
-    """Return the library's front with a runtime that needs nothing open."""
-    api, faults = describe("library", library.modules)
-    assert faults == []
-    lines: list[bytes] = []
-    runtime = Runtime("library", settings or Settings(), library.modules, sink=Sink(lines.append, level="info"))
-    runtime.default_principal = principal
-    runtime.ready = True
-    built = Front(api, runtime, {f"/{name}": app for name, app in mounts.items()})
-    built.runtime = runtime
-    built.lines = lines
-    return built
+class Served:
+    """The library's front with a runtime that needs nothing open, and the lines that it logged."""
+
+    def __init__(self, library: Library, principal: Principal, settings: Settings, mounts: Mapping[str, Any]) -> None:
+        api, faults = describe("library", library.modules)
+        assert faults == []
+        self.lines: list[bytes] = []
+        self.runtime = Runtime(
+            "library", settings, library.modules, sink=Sink(self.lines.append, format="json", level="info")
+        )
+        self.runtime.default_principal = principal
+        self.runtime.ready = True
+        self.front = Front(api, self.runtime, mounts)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.front(scope, receive, send)
+
+
+def front(
+    library: Library, principal: Principal = LIBRARIAN, settings: Settings | None = None, **mounts: Any
+) -> Served:
+    """Return the library, served to callers without credentials as to this principal."""
+    return Served(library, principal, settings or Settings(), {f"/{name}": app for name, app in mounts.items()})

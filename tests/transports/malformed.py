@@ -31,9 +31,9 @@ def request(method: str, target: str, *fields: str, body: bytes = b"", length: b
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def lend(*fields: str, body: bytes, name: str = "Content-Type: application/json") -> bytes:
+def lend(*fields: str, body: bytes, name: str = "Content-Type: application/json", length: bool = True) -> bytes:
     """Return a request that lends a book."""
-    return request("POST", f"{ONE}:lend", *([name] if name else []), *fields, body=body)
+    return request("POST", f"{ONE}:lend", *([name] if name else []), *fields, body=body, length=length)
 
 
 LARGE = b'{"reader":"' + b"x" * 1_048_576 + b'"}'
@@ -117,5 +117,5 @@ CASES: list[Case] = [
     Case("negative length", lend("Content-Length: -1", body=b""), 400, None),
     Case("space before colon", request("GET", ONE, "X-Field : x"), 400, None),
     Case("NUL in a header field", request("GET", ONE, "X-Field: \x00"), 400, None),
-    Case("bad chunk", lend("Transfer-Encoding: chunked", "Content-Length: 0", body=b"zz\r\n{}\r\n0\r\n\r\n"), 400, None),
+    Case("bad chunk", lend("Transfer-Encoding: chunked", body=b"zz\r\n{}\r\n", length=False), 400, None),
 ]  # fmt: skip

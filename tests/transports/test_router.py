@@ -85,7 +85,9 @@ def test_these_paths_lead_nowhere(path: str) -> None:
     assert shop().match(path) is None
 
 
-@pytest.mark.parametrize("path", ["/v1/products/%", "/v1/products/%2", "/v1/%zz", "/v1/products/%ff", "/nowhere/%C3", "/é"])
+@pytest.mark.parametrize(
+    "path", ["/v1/products/%", "/v1/products/%2", "/v1/%zz", "/v1/products/%ff", "/nowhere/%C3", "/é"]
+)
 def test_what_is_not_percent_encoded_utf8_is_malformed(path: str) -> None:
     with pytest.raises(MalformedPath):
         shop().match(path)

@@ -36,6 +36,10 @@ class Health:
             return ("start",)
         return () if await self._database() else ("database",)
 
+    def forget(self) -> None:
+        """Ask the database again the next time."""
+        self._asked_at = float("-inf")
+
     async def _database(self) -> bool:
         database = self._runtime.database
         if database is None:

@@ -139,7 +139,7 @@ def inside(name: str, pairs: Pairs) -> Pairs:
     for parent, plain in pairs:
         value = getattr(parent, name)
         became = plain.get(parent.__struct_encode_fields__[parent.__struct_fields__.index(name)])
-        if isinstance(became, list):
+        if isinstance(became, list | tuple):
             found.extend(zip(value, became, strict=True))
         elif isinstance(became, dict):
             found.append((value, became))
