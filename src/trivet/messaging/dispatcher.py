@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -28,7 +27,6 @@ from trivet.messaging.deliveries import Batch, Claimed, Deliveries, LeaseLost
 from trivet.messaging.jobrun import JobRun
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.observer import Observer, Silent
-from trivet.messaging.prune import RETENTION, Pruner
 from trivet.messaging.retry import Again, RetryPolicy, Seconds, after_failure, idle
 from trivet.messaging.runner import Runner
 from trivet.messaging.subscribers import Subscribers
@@ -46,14 +44,12 @@ class DispatcherOptions(Struct):
         poll: Seconds between two looks for what other processes committed.
         margin: Seconds that a lease outlasts the time that its handler has.
         retry: What follows a failure.
-        retention: How long messages are kept after they were emitted, and jobs after they ended.
     """
 
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 16
     poll: Seconds = 1.0
     margin: Seconds = 10.0
     retry: RetryPolicy = RetryPolicy()
-    retention: timedelta = RETENTION
 
 
 class NotSettled(RuntimeError):
@@ -96,14 +92,12 @@ class Dispatcher:
         self._options = options or DispatcherOptions()
         self._chance = chance
         self._deliveries = Deliveries(subscribers.ids)
-        self._pruner = Pruner(database, subscribers.ids, self._clock, self._options.retention)
         self._process = uuid4().hex
         self._claims = 0
         self._running: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
-        self._pruning: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"Dispatcher(running={len(self._running)}, stopping={self._stopping})"
@@ -114,7 +108,6 @@ class Dispatcher:
         """Begin to deliver, in the running event loop; an app without handlers and commands has nothing to do."""
         if self._subscribers.ids:
             self._loop = asyncio.create_task(self._run(), name="trivet-dispatcher")
-            self._pruning = asyncio.create_task(self._pruner.run(), name="trivet-pruner")
 
     def wake(self) -> None:
         """Say that this process committed messages; cheap, and harmless when it did not."""
@@ -132,7 +125,7 @@ class Dispatcher:
             await asyncio.wait((self._loop,), timeout=grace)  # longer only where the store does not answer
         if self._running:
             await asyncio.wait(self._running, timeout=grace)
-        left = [*self._running, *(task for task in (self._loop, self._pruning) if task is not None)]
+        left = [*self._running, *([self._loop] if self._loop is not None else [])]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)

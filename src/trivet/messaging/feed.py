@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trivet.core.clock import Clock, SystemClock
 from trivet.core.decode import tolerant
@@ -35,6 +35,8 @@ from trivet.messaging.tables import instant, micros, tables
 
 if TYPE_CHECKING:
     from trivet.data.statement import Statement
+
+E = TypeVar("E", bound=Event)
 
 POLL_SECONDS = 0.25
 BUFFER = 256
@@ -131,7 +133,7 @@ class Feed:
         self._woken = asyncio.Event()
         self._tailer: asyncio.Task[None] | None = None
         self._closed = False
-        self._decoders: dict[type[Event], Callable[[bytes], Event]] = {}
+        self._decoders: dict[type[Event], Callable[[bytes], Any]] = {}
 
     def __repr__(self) -> str:
         return f"Feed(followers={len(self._followers)}, at={self._at})"
@@ -144,7 +146,7 @@ class Feed:
         """Return the position of now: who follows after it gets what is committed from here on."""
         return str(Position(at=await self._last(), time=micros(self._clock.now())))
 
-    async def follow(self, types: Sequence[type[Event]], after: str | None = None) -> AsyncIterator[tuple[str, Event]]:
+    async def follow(self, types: Sequence[type[E]], after: str | None = None) -> AsyncGenerator[tuple[str, E], None]:
         """Yield committed events of these types with their positions, in commit order, until the feed closes.
 
         Nothing is left out and nothing comes twice. Closing the iterator ends it at once.
@@ -214,7 +216,7 @@ class Feed:
             self._tailer = asyncio.create_task(self._tail(), name="trivet-feed")
         follower.attached = at >= self._at
 
-    def _decoder(self, type: type[Event]) -> Callable[[bytes], Event]:
+    def _decoder(self, type: type[E]) -> Callable[[bytes], E]:
         decode = self._decoders.get(type)
         if decode is None:
             decode = self._decoders[type] = tolerant(type)

@@ -12,7 +12,7 @@ from tests.messaging.contract.world import ENGINES
 from trivet.data.database import Database
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.fixture(scope="session", params=sorted(ENGINES))
 def engine(request: pytest.FixtureRequest) -> str:
     name: Any = request.param
     return str(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -25,16 +25,12 @@ async def take(feed: Feed, count: int, after: str | None, *types: type[Event]) -
     taken: list[tuple[str, Any]] = []
     if count == 0:
         return taken
-    async with aclosing(follow(feed, types or (Happened,), after)) as events:
+    async with aclosing(feed.follow(types or (Happened,), after)) as events:
         async for item in events:
             taken.append(item)
             if len(taken) == count:
                 break
     return taken
-
-
-def follow(feed: Feed, types: Sequence[type[Event]], after: str | None) -> Any:
-    return feed.follow(types, after)
 
 
 async def world_on(database: Database) -> World:
@@ -102,7 +98,7 @@ async def test_a_slow_reader_loses_nothing_and_holds_up_nobody(database: Databas
     slow: list[int] = []
 
     async def read_slowly() -> None:
-        async with aclosing(follow(feed, (Happened,), start)) as events:
+        async with aclosing(feed.follow((Happened,), start)) as events:
             async for _, event in events:
                 slow.append(event.number)
                 if len(slow) == 1:
@@ -151,7 +147,7 @@ async def test_closing_the_feed_ends_its_readers(database: Database) -> None:
 
     start = await feed.end()
     await world.emit(Happened(thing="t"))
-    reader = asyncio.create_task(read(follow(feed, (Happened,), start)))
+    reader = asyncio.create_task(read(feed.follow((Happened,), start)))
     await asyncio.sleep(0.05)
     await feed.close()
     assert await reader == 1

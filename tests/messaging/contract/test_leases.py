@@ -1,0 +1,142 @@
+"""Random schedules of two holders that claim, settle, fail, dawdle and die: order and exactly one effect survive."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.messaging.contract.world import ENGINES, Happened, World
+from trivet.core.module import Module
+from trivet.messaging.deliveries import Claimed, Deliveries, LeaseLost
+from trivet.messaging.tables import micros
+
+LEASE = 10_000_000
+
+holders = st.sampled_from("AB")
+actions = st.one_of(
+    st.tuples(st.just("emit"), st.sampled_from("xyz")),
+    st.tuples(st.just("claim"), holders, st.integers(1, 4)),
+    st.tuples(st.just("settle"), holders, st.integers(0, 5)),
+    st.tuples(st.just("fail"), holders, st.integers(0, 5)),
+    st.tuples(st.just("die"), holders),
+    st.tuples(st.just("pass"), st.sampled_from((1_000_000, 6_000_000, 70_000_000))),
+)
+
+
+class Schedule:
+    """The store under test beside what must be true of it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.deliveries = Deliveries(world.subscribers.ids)
+        self.now = micros(world.clock.now())
+        self.held: dict[str, list[Claimed]] = {"A": [], "B": []}
+        self.ends: dict[str, int] = {}
+        """When the newest lease of each queue ends."""
+        self.emitted: dict[str, list[int]] = defaultdict(list)
+        self.done: dict[str, list[int]] = defaultdict(list)
+        self.claims = 0
+
+    async def emit(self, thing: str) -> None:
+        number = sum(map(len, self.emitted.values()))
+        message = self.world.event(Happened(thing=thing, number=number))
+        await self.world.store(message)
+        self.now = max(self.now, micros(message.create_time))
+        self.emitted[thing].append(number)
+
+    async def claim(self, holder: str, limit: int) -> int:
+        self.claims += 1
+        async with self.world.writing() as session:
+            batch = await self.deliveries.claim(session, self.now, limit, str(self.claims), lambda *_: self.now + LEASE)
+        queues = [claimed.queue for claimed in batch.claimed]
+        assert len(set(queues)) == len(queues), "one of each queue"
+        for claimed in batch.claimed:
+            assert self.ends.get(claimed.queue, 0) <= self.now, "nobody else holds the queue"
+            assert self._number(claimed) == self._next(claimed.queue), "the first of its queue"
+            self.ends[claimed.queue] = self.now + LEASE
+        self.held[holder] += batch.claimed
+        return len(batch.claimed) + batch.blocked
+
+    async def settle(self, holder: str, index: int) -> None:
+        claimed = self._pick(holder, index)
+        if claimed is None:
+            return
+        try:
+            async with self.world.writing() as session:
+                await self.deliveries.settle(session, claimed, self.now)
+        except LeaseLost:
+            assert claimed.attempts < self.claims  # somebody claimed it since
+            return
+        self.done[claimed.queue].append(self._number(claimed))
+        self.ends[claimed.queue] = 0
+
+    async def fail(self, holder: str, index: int) -> None:
+        claimed = self._pick(holder, index)
+        if claimed is None:
+            return
+        due = self.now + 3_000_000
+        try:
+            async with self.world.writing() as session:
+                await self.deliveries.again(session, claimed, due, claimed.attempts, RuntimeError("failed"))
+        except LeaseLost:
+            return
+        self.ends[claimed.queue] = due
+
+    async def finish(self) -> None:
+        """Let every lease end and deliver what is left."""
+        self.held = {"A": [], "B": []}
+        while await self.world.pending():
+            self.now += 70_000_000
+            while await self.claim("A", 10):
+                for _ in list(self.held["A"]):
+                    await self.settle("A", 0)
+        assert self.done == self.emitted
+
+    def _pick(self, holder: str, index: int) -> Claimed | None:
+        held = self.held[holder]
+        return held.pop(index % len(held)) if held else None
+
+    def _next(self, queue: str) -> int:
+        return self.emitted[queue][len(self.done[queue])]
+
+    @staticmethod
+    def _number(claimed: Claimed) -> int:
+        return msgspec.json.decode(claimed.message.payload, type=Happened).number
+
+
+async def play(engine: str, steps: list[tuple[Any, ...]]) -> None:
+    shop = Module("shop")
+
+    @shop.on(Happened)
+    async def bill(ctx: Any, event: Happened) -> None: ...
+
+    with tempfile.TemporaryDirectory() as directory:
+        database = ENGINES[engine](Path(directory))
+        await database.open()
+        try:
+            world = World(database, shop)
+            await world.create()
+            schedule = Schedule(world)
+            for name, *values in steps:
+                if name == "die":
+                    schedule.held[values[0]].clear()
+                elif name == "pass":
+                    schedule.now += values[0]
+                else:
+                    await getattr(schedule, name)(*values)
+            await schedule.finish()
+        finally:
+            await database.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(actions, max_size=40))
+def test_every_schedule_delivers_everything_once_and_in_order(engine: str, steps: list[tuple[Any, ...]]) -> None:
+    asyncio.run(play(engine, steps))
