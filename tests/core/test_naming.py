@@ -72,6 +72,7 @@ CASES = [
         "updateSettings",
         "UpdateSettings",
     ),
+    (subject("reset_settings", Kind.COMMAND), "POST /settings:reset 200", "resetSettings", "ResetSettings"),
     (subject("get_greeting", optional="name"), "GET /greeting 200", "greeting", "GetGreeting"),
     (
         subject("list_order_lines", given="order_id page"),

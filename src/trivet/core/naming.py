@@ -266,7 +266,7 @@ def _path(
 ) -> str:
     if noun is None:
         return f"/{_prefixed(prefix, verb)}"
-    singleton = "id" not in subject.required and standard in ("get", "update", "delete")
+    singleton = "id" not in subject.required and (noun.plural is None or standard in ("get", "update", "delete"))
     if not singleton and noun.plural is None:
         raise NamingError(
             f"nothing names the collection of {noun.singular}",

@@ -30,6 +30,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True):
 
     time: datetime
     level: str
+    message: str
     request_id: str
     trace_id: str
     operation: str
@@ -39,7 +40,6 @@ class AccessLine(msgspec.Struct, omit_defaults=True):
     code: str
     duration_ms: float
     bytes: int
-    message: str = msgspec.field(default="request")
     principal: str = ""
     tenant: str | None = None
     client: str | None = None
@@ -103,6 +103,7 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
                 line = AccessLine(
                     time=clock.now(),
                     level="info",
+                    message="request",
                     request_id=call.request_id,
                     trace_id=trace.trace_id,
                     operation=name,
