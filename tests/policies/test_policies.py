@@ -302,7 +302,7 @@ async def test_a_query_can_neither_emit_nor_call_a_command_however_it_is_written
     @bells.query(public=True)
     async def get_ring(ctx: Read) -> int:
         """Try to ring."""
-        return await ctx.call(ring)  # type: ignore[arg-type]  # pyright: ignore  # that is the point
+        return await ctx.call(ring)  # type: ignore[arg-type]  # that is the point
 
     async with Client(App("bells", modules=[bells])) as client:
         assert (await client.get("/v1/get-ring")).status == 500
@@ -327,12 +327,12 @@ def test_everything_wrong_with_an_app_is_said_at_once() -> None:
 
     wrong = Module("Wrong", version="1")
 
-    @wrong.query()  # type: ignore[call-overload]  # pyright: ignore  # that is the point
+    @wrong.query()  # type: ignore[call-overload, untyped-decorator]  # that is the point
     async def get_nothing(ctx: Read) -> int:
         return 1
 
     @wrong.query(public=True)
-    async def get_untyped(ctx: Read, id) -> int:  # type: ignore[no-untyped-def]  # pyright: ignore
+    async def get_untyped(ctx: Read, id) -> int:  # type: ignore[no-untyped-def]  # that is the point
         return 1
 
     stranger = Module("stranger")
@@ -360,6 +360,6 @@ def test_the_developer_exists_only_in_development_on_loopback() -> None:
         )
 
     assert who("development", "127.0.0.1") is DEVELOPER
-    assert who("development", "0.0.0.0") is ANONYMOUS  # noqa: S104 - that is the point
+    assert who("development", "0.0.0.0") is ANONYMOUS
     assert who("development", "127.0.0.1", developer=False) is ANONYMOUS
     assert who("production", "127.0.0.1") is ANONYMOUS
