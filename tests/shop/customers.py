@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -17,6 +18,11 @@ NUMBERS = itertools.count(1)
 def euros(amount: str) -> dict[str, str]:
     """Return an amount as the shop writes it."""
     return {"amount": amount, "currency": "EUR"}
+
+
+def exactly(money: dict[str, str]) -> tuple[Decimal, str]:
+    """Return an amount as a number, because `9.9` and `9.9000` are the same money."""
+    return Decimal(money["amount"]), money["currency"]
 
 
 async def ok(answer: httpx2.Response, status: int = 200) -> dict[str, Any]:
