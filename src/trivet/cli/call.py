@@ -42,8 +42,8 @@ def command(
 ) -> int:
     """Run one operation of an app in this process, as the developer, through all of its policies.
 
-    A value is text, or JSON where the parameter is not text. The result is printed as JSON, an error as a problem on
-    standard error with exit status 1.
+    APP is module:attribute; without it, `app` in trivet.toml says which. A value is text, or JSON where the parameter
+    is not text. The result is printed as JSON, an error as the problem that REST would answer with, with exit status 1.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def command(
       trivet call shop.app:app catalog.get_product --id 01985f7e-1c2a-7b3c-8d4e-5f60718293a4
       trivet call shop.app:app catalog.create_product --json-args - < product.json
     """
-    if app is not None and ":" not in app and "." in app:  # `trivet call catalog.get_product`, the app from trivet.toml
+    if app is not None and ":" not in app:  # `trivet call get_product`: the app is the one in trivet.toml
         arguments = (operation, *arguments) if operation is not None else arguments
         app, operation = None, app
     if operation is None:
@@ -142,7 +142,7 @@ def _convert(parameter: Parameter, value: Any) -> Any:
         return decoder.convert(str(value), text=True, pointer=pointer)
     except InvalidArgument:
         try:
-            parsed = msgspec.json.decode(value)
+            parsed = msgspec.json.decode(str(value))
         except msgspec.DecodeError:
             parsed = None
         if parsed is None or isinstance(parsed, str):
