@@ -94,7 +94,7 @@ async def work_of(
     work = call.work = UnitOfWork(service.runtime, call, DECLARATION, writes=write)
     try:
         kind = Write if write else Read
-        yield kind(work, module, as_module)  # type: ignore[arg-type] # the protocol has attributes, the work properties
+        yield kind(work, module, as_module)
         if commit:
             await work.commit()
     finally:
