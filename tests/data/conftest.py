@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 from trivet.core.clock import Deadline, SystemClock
 from trivet.core.context import Log, Read, Write
@@ -21,6 +23,9 @@ from trivet.core.principal import ANONYMOUS, Principal
 from trivet.core.resource import Resource
 from trivet.data.catalog import bind, open_database, schema
 from trivet.data.database import Database, Session
+from trivet.data.statement import Statement
+
+V = TypeVar("V")
 
 KEY = b"k" * 32
 ENGINES = ["sqlite"]
@@ -108,7 +113,7 @@ async def database(url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-Opener = Callable[[Module], Any]
+Opener = Callable[[Module], Awaitable[Store]]
 
 
 @pytest.fixture
@@ -122,3 +127,40 @@ def store(database: Database) -> Opener:
         return Store(database, module)
 
     return prepare
+
+
+class Engine:
+    """An open database and a loop, for properties: Hypothesis runs many examples on one of them."""
+
+    def __init__(self, url: str) -> None:
+        self.runner = asyncio.Runner()
+        self.database = open_database(url)
+        self.runner.run(self.database.open())
+
+    def run(self, coroutine: Coroutine[Any, Any, V]) -> V:
+        return self.runner.run(coroutine)
+
+    async def empty(self, module: Module) -> Store:
+        """Bind a module, and make its tables empty."""
+        faults = bind([module], self.database.dialect, KEY)
+        assert not faults, "\n".join(map(str, faults))
+        tables = schema([module], self.database.dialect)
+        await self.database.create(tables)
+        session = self.database.session(write=True)
+        for table in tables:
+            await session.execute(Statement(sa.delete(table)), ())
+        await session.commit()
+        return Store(self.database, module)
+
+    def close(self) -> None:
+        self.runner.run(self.database.close())
+        self.runner.close()
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """An engine that the whole module shares."""
+    assert request.param == "sqlite"
+    engine = Engine(f"sqlite:///{tmp_path_factory.mktemp('data')}/data.db")
+    yield engine
+    engine.close()

@@ -84,7 +84,7 @@ class Where:
         """
         match node:
             case Always(value):
-                return sa.true() if value else sa.false()
+                return _always(value)
             case And(items):
                 return sa.and_(*(self.clause(item) for item in items))
             case Or(items):
@@ -106,7 +106,7 @@ class Where:
                 return self._comparison(node)
             case OneOf(Field(column), Constant(options)):
                 same = [self._column(column.name) == self._constant(column.value, option) for option in options]
-                return sa.or_(*same) if same else sa.false()
+                return sa.or_(*same) if same else _always(False)
             case OneOf(Field(column), options):
                 read = self._raw(options)
                 encode = encoder(column.value, self._dialect)
@@ -159,7 +159,7 @@ class Where:
         if node.op == "!=":
             return left.is_distinct_from(right) if nullable else left != right
         if Constant(None) in (node.left, node.right):
-            return sa.false()
+            return _always(False)
         return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[node.op]
 
     def _operand(self, node: Node, value: Value | None = None) -> Any:
@@ -217,6 +217,12 @@ class Where:
 
     def _type(self, value: Value) -> sa.types.TypeEngine[Any]:
         return sql_type(value, self._dialect)
+
+
+def _always(value: bool) -> sa.ColumnElement[bool]:
+    """Return a constant that SQLAlchemy does not simplify: it would drop neighbours whose values are counted."""
+    one: sa.ColumnElement[int] = sa.literal_column("1")
+    return one == sa.literal_column("1" if value else "0")
 
 
 def _own(index: int, encode: Codec, pointer: str) -> Source:
