@@ -44,6 +44,11 @@ async def test_an_unknown_path_is_refused_with_the_known_ones() -> None:
         assert "chapters.writer" in response.json["errors"][0]["detail"]
 
 
+async def test_the_number_of_paths_is_bounded() -> None:
+    response = await Client(front(Library())).get(f"{ONE}?expand={','.join(['author'] * 21)}")
+    assert (response.status, response.pointers) == (400, ["#/expand"])
+
+
 async def test_an_edge_needs_its_scope() -> None:
     library = Library()
     refused = await Client(front(library, LIBRARIAN)).get(f"{ONE}?expand=loans")

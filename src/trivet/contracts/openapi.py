@@ -23,7 +23,7 @@ from trivet.contracts.problem import (
     status_of,
 )
 from trivet.contracts.result import Form
-from trivet.contracts.schema import Schema, Schemas
+from trivet.contracts.schema import Schema, Schemas, as_json
 from trivet.contracts.subject import is_page_request
 from trivet.core.declaration import Example, Kind
 from trivet.core.error import (
@@ -43,6 +43,7 @@ from trivet.core.naming import pascal
 from trivet.core.page import PageRequest
 from trivet.core.signature import Parameter
 
+PAGE_TOKEN = "`next_page_token` of the page before, with the same arguments."
 EXAMPLE_REQUEST_ID = "0198c1f2-1"
 
 PROBLEM: Schema = {
@@ -79,7 +80,12 @@ REQUEST_ID: Schema = {
 
 
 def document(
-    api: Api, version: str | None = None, forbidden: type[Error] = PermissionDenied, server: str = "/"
+    api: Api,
+    version: str | None = None,
+    *,
+    forbidden: type[Error] = PermissionDenied,
+    server: str = "/",
+    credentials_optional: bool = False,
 ) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of everything the app serves over REST.
 
@@ -88,16 +94,18 @@ def document(
         version: Version of the whole; the only module's own where there is one, else ``1.0.0``.
         forbidden: What a caller without the needed scope is answered.
         server: Where the app is served, relative to the document's own origin.
+        credentials_optional: Whether callers without credentials are the developer, as under ``trivet dev``.
     """
-    return _Document(api, forbidden).build(version, server)
+    return _Document(api, forbidden, credentials_optional).build(version, server)
 
 
 class _Document:
     """One document being written."""
 
-    def __init__(self, api: Api, forbidden: type[Error]) -> None:
+    def __init__(self, api: Api, forbidden: type[Error], credentials_optional: bool) -> None:
         self.api = api
         self.forbidden = forbidden
+        self.no_credentials: list[dict[str, Any]] = [{}] if credentials_optional else []
         self.schemas = Schemas(api.edges)
         self.errors: dict[str, type[Error]] = {}
 
@@ -150,7 +158,7 @@ class _Document:
             **self._failures(self._possible(op, body)),
         }
         scopes = list(declared.access.scopes)
-        written["security"] = [{"bearer": scopes}] if scopes else []
+        written["security"] = [*self.no_credentials, {"bearer": scopes}] if scopes else []
         return written
 
     def _path_parameters(self, op: ApiOperation) -> Iterator[Schema]:
@@ -164,7 +172,10 @@ class _Document:
         for parameter in op.parameters(op.face.query_parameters):
             if is_page_request(parameter.type):
                 for field in msgspec.structs.fields(PageRequest):
-                    yield {"name": field.encode_name, "in": "query", "schema": self.schemas.text(field.type)}
+                    schema = self.schemas.text(field.type)
+                    if field.name == "page_token":
+                        schema = {**schema, "format": "page-token", "description": PAGE_TOKEN}
+                    yield {"name": field.encode_name, "in": "query", "schema": schema}
             else:
                 yield self._query_parameter(parameter)
         paths = expansions_of(self.api, op.result)
@@ -177,7 +188,7 @@ class _Document:
         if parameter.required:
             written["required"] = True
         elif parameter.default is not None and "$ref" not in schema:
-            schema = {**schema, "default": msgspec.to_builtins(parameter.default)}
+            schema = {**schema, "default": as_json(parameter.default)}
         written["schema"] = schema
         if schema.get("type") == "array":
             written |= {"style": "form", "explode": True}
@@ -185,10 +196,7 @@ class _Document:
 
     def _request_body(self, op: ApiOperation, body: Body) -> dict[str, Any]:
         content: dict[str, Any] = {"schema": self.schemas.of(body.type, "input")}
-        examples = {
-            name: {"value": msgspec.to_builtins(_body_example(body, example.arguments))}
-            for name, example in _examples(op)
-        }
+        examples = {name: {"value": as_json(_body_example(body, example.arguments))} for name, example in _examples(op)}
         if examples:
             content["examples"] = examples
         return {"required": body.required, "content": dict.fromkeys(body.media_types, content)}
@@ -216,9 +224,7 @@ class _Document:
         schema = self._result_schema(op)
         media: dict[str, Any] = {"schema": schema}
         examples = {
-            name: {"value": msgspec.to_builtins(example.result)}
-            for name, example in _examples(op)
-            if example.result is not None
+            name: {"value": as_json(example.result)} for name, example in _examples(op) if example.result is not None
         }
         if examples:
             media["examples"] = examples
@@ -354,7 +360,7 @@ def problem_example(error: type[Error]) -> dict[str, Any]:
         "reason": error.reason,
     }
     if error is InvalidArgument:
-        shown["errors"] = [msgspec.to_builtins(Violation(detail="is required", pointer="#/name"))]
+        shown["errors"] = [as_json(Violation(detail="is required", pointer="#/name"))]
     if error.code in SERVER_FAULTS:
         shown.pop("detail", None)
     return shown

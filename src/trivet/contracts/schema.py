@@ -88,7 +88,7 @@ class Schemas:
         if isinstance(info, kinds.Metadata):
             schema = self._schema(info.type, view, info.extra or extra)
             more = info.extra_json_schema or {}
-            return {**schema, **msgspec.to_builtins(more)} if more else schema
+            return {**schema, **as_json(more)} if more else schema
         if isinstance(info, kinds.UnionType):
             return self._union(info, view)
         if isinstance(info, kinds.StructType | kinds.DataclassType | kinds.TypedDictType):
@@ -220,6 +220,11 @@ def component_name(shape: Any) -> str:
     return pascal(str(getattr(shape, "__name__", "Value")).rpartition(".")[2])
 
 
+def as_json(value: Any) -> Any:
+    """Return a value as the plain JSON that it is written as."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
 def own_doc(shape: Any) -> str | None:
     """Return the first paragraph of a class's own docstring."""
     doc = vars(get_origin(shape) or shape).get("__doc__")
@@ -250,7 +255,7 @@ def _replaced(value: Any, targets: Mapping[str, str]) -> Any:
 def _with_default(schema: Schema, default: Any) -> Schema:
     if default is msgspec.NODEFAULT or default is msgspec.UNSET or default is None:
         return schema
-    return {**schema, "default": msgspec.to_builtins(default)}
+    return {**schema, "default": as_json(default)}
 
 
 def _enumerated(values: list[Any], cls: type[enum.Enum] | None) -> Schema:

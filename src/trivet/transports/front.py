@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain as flat
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -56,6 +57,7 @@ class Front:
         self._url_max = limits.url
         self._headers_max = limits.headers
         self._api = api
+        self._runtime = runtime
         self._rest = Rest(api, runtime)
         self._catalogue = Catalogue(api)
         self._contracts: dict[str, Answer] = {}
@@ -130,11 +132,15 @@ class Front:
     async def _openapi(self, root: str, accept: bytes | None) -> Answer:
         answer = self._contracts.get(root)
         if answer is None:
-            body = msgspec.json.encode(document(self._api, forbidden=ScopeRequired, server=root or "/"))
+            body = msgspec.json.encode(self._document(root or "/"))
             tag = hashlib.sha256(body).hexdigest()[:32].encode()
             fields = [*JSON_FIELDS, (b"etag", b'"%b"' % tag), (b"cache-control", b"no-cache")]
             answer = self._contracts[root] = Answer(body, fields)
         return answer
+
+    def _document(self, server: str) -> dict[str, Any]:
+        optional = not self._runtime.default_principal.anonymous
+        return document(self._api, forbidden=ScopeRequired, server=server, credentials_optional=optional)
 
     async def _problems(self, root: str, accept: bytes | None) -> Answer:
         if wants_json(accept):

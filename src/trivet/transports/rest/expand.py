@@ -51,7 +51,7 @@ class Expander:
         Raises:
             InvalidArgument: One is not known, or they are too many.
         """
-        paths = list(dict.fromkeys(path for path in word.split(",") if path))
+        paths = [path for path in word.split(",") if path]
         unknown = [path for path in paths if path not in self._known.paths]
         if unknown:
             detail = f"can not expand {', '.join(unknown)}; known: {', '.join(sorted(self._known.paths))}"
@@ -59,7 +59,7 @@ class Expander:
         if len(paths) > MAX_PATHS:
             violation = Violation(detail=f"takes at most {MAX_PATHS} paths", pointer="#/expand")
             raise InvalidArgument(violations=(violation,))
-        return paths
+        return list(dict.fromkeys(paths))
 
     def check(self, paths: Sequence[str], principal: Principal) -> None:
         """Refuse edges that the caller may not follow.
