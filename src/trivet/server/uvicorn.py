@@ -219,6 +219,7 @@ class UvicornServer:
                         connection.shutdown()
             await asyncio.sleep(TICK_SECONDS)
         cut = len(state.tasks)
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # who cuts off says so, once
         for task in list(state.tasks):
             task.cancel("the server is ending")
         for connection in list(state.connections):

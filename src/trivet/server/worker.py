@@ -7,7 +7,6 @@ ends by itself when the supervisor is gone.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ import msgspec
 
 from trivet.server.control import Ask, Channel, Drain, Failed, FromSupervisor, FromWorker, Order, Ready, Report, frame
 from trivet.server.interface import ASGIApp, Server
+from trivet.server.library_log import capture
 from trivet.server.lifespan import Lifespan, LifespanFailed
 from trivet.server.loading import CannotLoad, Target, explain, load_app, sources
 from trivet.settings import Settings, SettingsError, load
@@ -167,17 +167,16 @@ async def is_ready(app: ASGIApp) -> bool:
 
 
 def _reason(target: Target, error: Exception) -> str:
-    if isinstance(error, LifespanFailed):
-        cause = error.__cause__ or error
-        return f"{target} can not start: {cause}" if "can not start" not in str(cause) else str(cause)
-    return explain(target, error).replace("can not be imported", "can not start", 1)
+    cause = error.__cause__ if isinstance(error, LifespanFailed) else error
+    if cause is not None:
+        return explain(target, cause).replace("can not be imported", "can not start", 1)
+    return str(error) if "cannot start" in str(error) else f"{target} can not start: {error}"
 
 
 def main(text: str) -> int:
     """Carry out an order, given as JSON; returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     order = msgspec.json.decode(text, type=Order)
     for descriptor in (*order.sockets, order.control):
         os.set_inheritable(descriptor, False)
@@ -185,6 +184,7 @@ def main(text: str) -> int:
     control.setblocking(False)
     try:
         settings, _ = load(os.environ)
+        capture(Logger(Sink(format=settings.log.format, level=settings.log.level)).bind(worker=order.name))
         app = load_app(order.target)
     except (CannotLoad, SettingsError) as failed:
         cause = failed.__cause__ or failed
