@@ -52,8 +52,3 @@ class Message(Struct):
     tenant: str | None = None
     trace: str | None = None
     request_id: str = ""
-
-    @property
-    def name(self) -> str:
-        """The type without its module."""
-        return self.type.rpartition(".")[2]

@@ -46,10 +46,6 @@ class EventNames:
             self._names[event] = name
         return name
 
-    def module_of(self, event: type[Event]) -> Module | None:
-        """Return the module that an event class belongs to."""
-        return owner_of(event, self._modules)
-
 
 def owner_of(event: type[Event], modules: Sequence[Module]) -> Module | None:
     """Return the module that the class belongs to by where it is written; ``None`` outside of every module."""

@@ -80,11 +80,6 @@ class Subscribers:
         """Every name under which this app accepts deliveries."""
         return sorted({subscriber for subscriber, _ in self._events} | set(self._requests))
 
-    @property
-    def events(self) -> Mapping[tuple[str, str], EventTarget]:
-        """Subscriptions by subscriber and event type."""
-        return self._events
-
     def of(self, message: Message) -> Sequence[str]:
         """Return who gets the message: each subscriber of an event, or the operation of a request."""
         if message.kind is MessageKind.EVENT:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from tests.messaging.contract.world import Happened, Other, World
 from trivet.core.error import InvalidArgument
 from trivet.core.event import Event
 from trivet.core.module import Module
-from trivet.data.database import Database
+from trivet.data.database import Database, Session
+from trivet.data.statement import Statement
 from trivet.messaging.feed import BUFFER, POSITION, Feed, Position, PositionExpired, position_of
 
 
@@ -173,3 +175,52 @@ def test_any_other_text_is_refused(text: str) -> None:
     assume(not POSITION.fullmatch(text))
     with pytest.raises(InvalidArgument):
         position_of(text)
+
+
+class Dawdling:
+    """A store that takes its time before and after each read, so that readers and the tailer overtake each other."""
+
+    def __init__(self, database: Database, seed: int) -> None:
+        self._database = database
+        self._random = Random(seed)
+
+    def session(self, **options: Any) -> DawdlingSession:
+        return DawdlingSession(self._database.session(**options), self._random)
+
+
+class DawdlingSession:
+    def __init__(self, session: Session, random: Random) -> None:
+        self._session = session
+        self._random = random
+
+    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Any]:
+        await self._dawdle()
+        rows = await self._session.fetch(statement, values)
+        await self._dawdle()
+        return rows
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _dawdle(self) -> None:
+        await asyncio.sleep(self._random.choice((0, 0, 0.002, 0.01)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_readers_that_join_while_others_are_ahead_miss_nothing_and_get_nothing_twice(
+    database: Database, seed: int
+) -> None:
+    world = await world_on(database)
+    slow: Any = Dawdling(database, seed)
+    feed = Feed(slow, world.subscribers.names, clock=world.clock)
+    start = await feed.end()
+    readers = []
+    for n in range(60):
+        if n % 6 == 0:
+            readers.append(asyncio.create_task(take(feed, 60, start)))
+        await world.emit(Happened(thing="t", number=n))
+        feed.wake()
+        await asyncio.sleep(0)
+    for reader in readers:
+        assert [event.number for _, event in await reader] == list(range(60))
+    await feed.close()
