@@ -94,6 +94,7 @@ def _holds(process: Path, inodes: set[str]) -> bool:
 
 def url_of(sockets: Sequence[socket.socket]) -> str:
     """Return the address under which people reach the sockets."""
-    host, port = sockets[0].getsockname()[:2]
+    address: tuple[str, int] = sockets[0].getsockname()[:2]
+    host, port = address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
