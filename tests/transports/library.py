@@ -250,6 +250,8 @@ def books_module(journal: Journal) -> Module:
     @books.command(scope="books.write", raises=[NotFound])
     async def update_book(ctx: Write, id: BookId, changes: Patch[NewBook]) -> Book:
         """Change a book."""
+        if id not in BOOKS:
+            raise NotFound
         return changes.apply(BOOKS[id])
 
     @books.command(scope="books.write", raises=[NotFound])
@@ -258,7 +260,7 @@ def books_module(journal: Journal) -> Module:
         if id not in BOOKS:
             raise NotFound
 
-    @books.command(public=True, raises=[BookLent])
+    @books.command(public=True, raises=[BookLent, NotFound])
     async def lend_book(
         ctx: Write, id: BookId, reader: Annotated[str, Meta(max_length=40)], days: Annotated[int, Meta(ge=1)] = 14
     ) -> Book:
@@ -268,6 +270,8 @@ def books_module(journal: Journal) -> Module:
         """
         if reader == "second":
             raise BookLent(until=date(2026, 2, 28))
+        if id not in BOOKS:
+            raise NotFound
         journal.calls.append((reader, days))
         return BOOKS[id]
 

@@ -38,7 +38,7 @@ async def test_items_of_a_batch_that_do_not_exist_stay_null() -> None:
 
 
 async def test_an_unknown_path_is_refused_with_the_known_ones() -> None:
-    for path in ("publisher", "author.", "chapters", "author.books.author.books", "author.loans"):
+    for path in ("", "publisher", "author.", "author,", "chapters", "author.books.author.books", "author.loans"):
         response = await Client(front(Library())).get(f"{ONE}?expand={path}")
         assert (response.status, response.pointers) == (400, ["#/expand"])
         assert "chapters.writer" in response.json["errors"][0]["detail"]

@@ -120,6 +120,16 @@ async def test_a_custom_method_takes_its_parameters_as_an_object_with_defaults(
     assert library.journal.calls == [("me", 14), ("you", 3)]
 
 
+async def test_an_integer_may_be_written_with_a_zero_fraction(client: Client, library: Library) -> None:
+    for number in ("3.0", "30e-1", "3"):
+        response = await client.request("POST", f"{ONE}:lend", f'{{"reader":"me","days":{number}}}'.encode(), AS_JSON)
+        assert response.status == 200
+    assert library.journal.calls == [("me", 3)] * 3
+    for number in ("3.5", "0.0", "1e400", "1e999999999"):
+        response = await client.request("POST", f"{ONE}:lend", f'{{"reader":"me","days":{number}}}'.encode(), AS_JSON)
+        assert (response.status, response.reason) == (400, "INVALID_ARGUMENT")
+
+
 async def test_a_query_that_fits_no_url_is_a_post_with_its_page_beside_it(client: Client) -> None:
     response = await client.post("/v1/books:search", {"like": NEW, "page_size": 1})
     assert (response.status, len(response.json["items"])) == (200, 1)

@@ -43,7 +43,7 @@ from trivet.core.naming import pascal
 from trivet.core.page import PageRequest
 from trivet.core.signature import Parameter
 
-PAGE_TOKEN = "`next_page_token` of the page before, with the same arguments."
+PAGING = "`next_page_token` of the page before, with the same arguments."
 EXAMPLE_REQUEST_ID = "0198c1f2-1"
 
 PROBLEM: Schema = {
@@ -174,7 +174,7 @@ class _Document:
                 for field in msgspec.structs.fields(PageRequest):
                     schema = self.schemas.text(field.type)
                     if field.name == "page_token":
-                        schema = {**schema, "format": "page-token", "description": PAGE_TOKEN}
+                        schema = {**schema, "format": "page-token", "description": PAGING}
                     yield {"name": field.encode_name, "in": "query", "schema": schema}
             else:
                 yield self._query_parameter(parameter)
@@ -248,7 +248,8 @@ class _Document:
     def _possible(self, op: ApiOperation, body: Body | None) -> list[type[Error]]:
         """Return every error that the operation can be answered with, the declared ones first."""
         errors: list[type[Error]] = [*op.errors, InvalidArgument]
-        if op.operation.declaration.access.scopes:
+        expansions = expansions_of(self.api, op.result).paths.values()
+        if op.operation.declaration.access.scopes or any(e.edge.access.scopes for edges in expansions for e in edges):
             errors += [self.forbidden]
         errors += [Unauthenticated]
         if op.face.path_parameters:
@@ -328,7 +329,12 @@ def _expand_parameter(expansions: Expansions) -> Schema:
         "description": "Related things to put into the answer, separated by commas.",
         "style": "form",
         "explode": False,
-        "schema": {"type": "array", "maxItems": expansions.limit, "items": {"type": "string", "enum": names}},
+        "schema": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": expansions.limit,
+            "items": {"type": "string", "enum": names},
+        },
     }
 
 

@@ -50,7 +50,9 @@ class Decoder(Generic[T]):
         """
         try:
             value = self._json.decode(data)
-        except (msgspec.ValidationError, UnicodeDecodeError) as refused:
+        except msgspec.ValidationError as refused:
+            value = self._again(data, refused)
+        except UnicodeDecodeError as refused:
             raise self._explain(data, refused) from refused
         except (msgspec.DecodeError, RecursionError) as malformed:
             raise _malformed(malformed) from malformed
@@ -69,6 +71,15 @@ class Decoder(Generic[T]):
             walk(kinds.type_info(self._wire), value, pointer, found, text)
             raise InvalidArgument(violations=tuple(found) or (translate(refused, pointer),)) from refused
         return self._finish(converted, pointer)
+
+    def _again(self, data: bytes | bytearray | memoryview, refused: msgspec.ValidationError) -> Any:
+        """Decode once more with ``3.0`` as the integer that it is in JSON Schema, if that may be what is wrong."""
+        if "got `float`" in str(refused):
+            try:
+                return msgspec.convert(WHOLE.decode(data), self._wire)
+            except (msgspec.DecodeError, OverflowError):
+                pass  # what is wrong besides is explained as usual
+        raise self._explain(data, refused) from refused
 
     def _finish(self, value: Any, pointer: str = "#") -> T:
         if self._check is not None:
@@ -92,6 +103,18 @@ class Decoder(Generic[T]):
 def _malformed(error: BaseException) -> InvalidArgument:
     problem = "nested too deeply" if isinstance(error, RecursionError) else _first_line(error)
     return InvalidArgument(detail="The body is not valid JSON.", violations=(Violation(detail=problem),))
+
+
+def _whole(number: str) -> int | Decimal:
+    value = Decimal(number)
+    whole = value.adjusted() <= MAX_EXPONENT and value == value.to_integral_value()
+    return int(value) if whole else value
+
+
+MAX_EXPONENT = 18
+"""Beyond this a number with an exponent is not written out as an integer."""
+
+WHOLE = msgspec.json.Decoder(float_hook=_whole)
 
 
 def patched_shape(type: Any) -> Any:

@@ -51,7 +51,7 @@ class Expander:
         Raises:
             InvalidArgument: One is not known, or they are too many.
         """
-        paths = [path for path in word.split(",") if path]
+        paths = word.split(",")
         unknown = [path for path in paths if path not in self._known.paths]
         if unknown:
             detail = f"can not expand {', '.join(unknown)}; known: {', '.join(sorted(self._known.paths))}"

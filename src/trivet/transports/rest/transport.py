@@ -126,9 +126,9 @@ class Endpoint:
 def _expanding(call: RestCall, arguments: dict[str, Any], expander: Expander) -> None:
     """Take ``expand`` out of the arguments and let the result be expanded by it."""
     word = arguments.pop("expand", None)
-    paths = expander.paths_of(word) if word is not None else None
-    if not paths:
+    if word is None:
         return
+    paths = expander.paths_of(word)
     expander.check(paths, call.principal)
 
     async def expand(value: Any) -> Any:
