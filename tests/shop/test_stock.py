@@ -60,7 +60,7 @@ async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents
 
             async def killer() -> None:
                 for _ in range(4):
-                    await asyncio.sleep(0.3 + chance.random() / 2)
+                    await asyncio.sleep(1 + chance.random() / 2)  # a new worker needs about a second
                     kill_a_worker(served, chance.randrange(2))
                 await asyncio.sleep(0.5)
                 done.set()
