@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 PUT_OFF = 60_000_000
 """For how many microseconds a blocked delivery is put off; settling the one before it ends that at once."""
 
+PUT_OFF_MAX = 1000
+"""How many are put off in one transaction."""
+
 ERROR_LENGTH_MAX = 500
 
 
@@ -111,6 +114,8 @@ class Deliveries:
             changes.append((lease, until(subscriber, message), attempts + 1, id))
         if changes:
             await session.execute_many(self._sql.claim, changes)
+        if len(claimed) < len(rows):  # others may be blocked behind these, and free ones behind all of them
+            await session.execute(self._sql.put_off, (now + PUT_OFF, now))
         return Batch(claimed=tuple(claimed), blocked=len(rows) - len(claimed))
 
     async def renew(self, session: Session, claimed: Claimed, until: int) -> None:
@@ -172,6 +177,7 @@ class _Statements(Struct):
     next_due: Statement
     due: Statement
     claim: Statement
+    put_off: Statement
     renew: Statement
     settle: Statement
     promote: Statement
@@ -224,6 +230,20 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
             .values(lease=bind("lease"), due=bind("due"), attempts=bind("attempts"))
             .where(d.id == bind("of")),
             ("lease", "due", "attempts", "of"),
+        ),
+        put_off=Statement(
+            sa.update(delivery)
+            .values(due=bind("later"))
+            .where(
+                d.id.in_(
+                    sa.select(d.id)
+                    .where(alive, ours, d.due <= bind("now"), blocked)
+                    .order_by(d.due, d.id)
+                    .limit(sa.literal_column(str(PUT_OFF_MAX)))
+                    .correlate(None)
+                )
+            ),
+            ("later", "now"),
         ),
         renew=Statement(sa.update(delivery).values(due=bind("due")).where(held), ("due", "of", "held")),
         settle=Statement(sa.delete(delivery).where(held), ("of", "held")),
