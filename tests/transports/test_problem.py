@@ -18,7 +18,7 @@ from trivet.core.error import Code, Error, Internal, InvalidArgument, Violation
 from trivet.transports.catalogue import ADVICE, error_classes
 from trivet.transports.rest.problem import render
 
-BASES = sorted(set(error_classes()), key=lambda kind: kind.reason)
+BASES = sorted(set(error_classes()), key=lambda kind: (kind.reason, kind.__module__, kind.__qualname__))
 
 
 def call() -> Call:

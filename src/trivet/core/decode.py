@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as kinds
@@ -87,8 +87,7 @@ class Decoder(Generic[T]):
             self._check(value, pointer, found)
             if found:
                 raise InvalidArgument(violations=tuple(found))
-        result: T = patch_of(self._patched, value, pointer) if self._patched else value  # type: ignore[assignment]
-        return result
+        return cast(T, patch_of(self._patched, value, pointer) if self._patched else value)
 
     def _explain(self, data: bytes | bytearray | memoryview, refused: Exception) -> InvalidArgument:
         try:

@@ -37,7 +37,8 @@ class Patch(Generic[T]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Patch) and other._fields == self._fields
 
-    __hash__ = None  # type: ignore[assignment]  # compares by content, which a nested list makes unhashable
+    def __hash__(self) -> int:
+        return hash(frozenset(self._fields))
 
     def __contains__(self, name: str) -> bool:
         return name in self._fields

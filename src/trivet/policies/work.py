@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -212,9 +213,10 @@ class UnitOfWork:
     async def follow(self, caller: Read, events: tuple[type[Event], ...]) -> AsyncIterator[Any]:
         """Yield committed events of these types as they come, and note the position of each on the call."""
         call = self._call
-        async for position, event in self.runtime.open_feed().follow(events, call.resume_after):
-            call.position = position
-            yield event
+        async with aclosing(self.runtime.open_feed().follow(events, call.resume_after)) as followed:
+            async for position, event in followed:
+                call.position = position
+                yield event
 
     def progress(self, done: int, total: int | None) -> None:
         """Record how far a job is; the runner of jobs has its own."""
