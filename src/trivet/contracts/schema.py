@@ -273,7 +273,7 @@ def _all_integers(values: list[Any]) -> bool:
 def _decimal(view: View, digits: Digits | None) -> Schema:
     if view == "output":
         return {"type": "string", "format": "decimal", "pattern": DECIMAL_OUT}
-    whole, scale = (digits.total - digits.scale, digits.scale) if digits is not None else (18, 0)
+    whole, scale = (digits.total - digits.scale, digits.scale) if digits is not None else (18, 18)
     fraction = rf"(\.[0-9]{{1,{scale}}})?" if scale else ""
     pattern = rf"^-?(0|[1-9][0-9]{{0,{max(whole - 1, 0)}}}){fraction}$"
     limit = 10**whole
