@@ -186,7 +186,10 @@ def test_an_operation_is_described_completely(library: dict[str, Any]) -> None:
     assert conflict["schema"] == {"$ref": "#/components/schemas/TitleTakenProblem"}
     assert conflict["examples"]["TITLE_TAKEN"]["value"]["type"] == "/problems/title-taken"
     assert "Retry-After" in create["responses"]["429"]["headers"]
-    assert "WWW-Authenticate" in create["responses"]["401"]["headers"]
+    assert create["responses"]["401"] == {"$ref": "#/components/responses/Unauthenticated"}
+    unauthenticated = library["components"]["responses"]["Unauthenticated"]
+    assert "WWW-Authenticate" in unauthenticated["headers"]
+    assert unauthenticated["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
     problem = library["components"]["schemas"]["TitleTakenProblem"]
     assert problem["properties"]["taken"] == {"type": "string"}
     assert problem["required"] == ["reason", "taken"]

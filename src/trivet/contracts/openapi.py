@@ -108,6 +108,7 @@ class _Document:
         self.no_credentials: list[dict[str, Any]] = [{}] if credentials_optional else []
         self.schemas = Schemas(api.edges)
         self.errors: dict[str, type[Error]] = {}
+        self.responses: dict[str, dict[str, Any]] = {}
 
     def build(self, version: str | None, server: str) -> dict[str, Any]:
         paths: dict[str, dict[str, Any]] = {}
@@ -131,6 +132,7 @@ class _Document:
             "paths": whole["paths"],
             "components": {
                 "schemas": dict(sorted({**components, **whole["problems"], "Problem": PROBLEM}.items())),
+                "responses": {name: self.responses[name] for name in sorted(self.responses)},
                 "headers": {"RequestId": REQUEST_ID},
                 "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
             },
@@ -155,7 +157,7 @@ class _Document:
             written["requestBody"] = self._request_body(op, body)
         written["responses"] = {
             **self._success(op),
-            **self._failures(self._possible(op, body)),
+            **self._failures(op, self._possible(op, body)),
         }
         scopes = list(declared.access.scopes)
         written["security"] = [*self.no_credentials, {"bearer": scopes}] if scopes else []
@@ -261,11 +263,21 @@ class _Document:
             errors += [DeadlineExceeded]
         return list(dict.fromkeys(errors))
 
-    def _failures(self, errors: Sequence[type[Error]]) -> dict[str, Any]:
+    def _failures(self, op: ApiOperation, errors: Sequence[type[Error]]) -> dict[str, Any]:
         by_status: dict[int, list[type[Error]]] = {}
         for error in errors:
             by_status.setdefault(status_of(error), []).append(error)
-        return {str(status): self._failure(status, by_status[status]) for status in sorted(by_status)}
+        return {
+            str(status): self._failure(status, found) if set(found) & set(op.errors) else self._shared(status, found)
+            for status, found in sorted(by_status.items())
+        }
+
+    def _shared(self, status: int, errors: Sequence[type[Error]]) -> dict[str, Any]:
+        """Return a reference to a response that many operations have: what the platform itself answers."""
+        name = "Or".join(pascal(error.reason.lower()) for error in errors)
+        if name not in self.responses:
+            self.responses[name] = self._failure(status, errors)
+        return {"$ref": f"#/components/responses/{name}"}
 
     def _failure(self, status: int, errors: Sequence[type[Error]]) -> dict[str, Any]:
         headers: dict[str, Any] = {"Request-Id": {"$ref": "#/components/headers/RequestId"}}

@@ -7,10 +7,10 @@ orchestrators. They are not observed: probes would drown the log.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain as flat
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -132,15 +132,16 @@ class Front:
     async def _openapi(self, root: str, accept: bytes | None) -> Answer:
         answer = self._contracts.get(root)
         if answer is None:
-            body = msgspec.json.encode(self._document(root or "/"))
+            body = await asyncio.to_thread(self._document, root or "/")
             tag = hashlib.sha256(body).hexdigest()[:32].encode()
             fields = [*JSON_FIELDS, (b"etag", b'"%b"' % tag), (b"cache-control", b"no-cache")]
             answer = self._contracts[root] = Answer(body, fields)
         return answer
 
-    def _document(self, server: str) -> dict[str, Any]:
+    def _document(self, server: str) -> bytes:
         optional = not self._runtime.default_principal.anonymous
-        return document(self._api, forbidden=ScopeRequired, server=server, credentials_optional=optional)
+        described = document(self._api, forbidden=ScopeRequired, server=server, credentials_optional=optional)
+        return msgspec.json.encode(described)
 
     async def _problems(self, root: str, accept: bytes | None) -> Answer:
         if wants_json(accept):
