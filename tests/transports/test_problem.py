@@ -18,7 +18,10 @@ from trivet.core.error import Code, Error, Internal, InvalidArgument, Violation
 from trivet.transports.catalogue import ADVICE, error_classes
 from trivet.transports.rest.problem import render
 
-BASES = sorted(set(error_classes()), key=lambda kind: (kind.reason, kind.__module__, kind.__qualname__))
+BASES = sorted(
+    {kind for kind in error_classes() if kind.__module__.startswith("trivet.")},
+    key=lambda kind: (kind.reason, kind.__module__, kind.__qualname__),
+)
 
 
 def call() -> Call:
