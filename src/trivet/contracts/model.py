@@ -173,11 +173,16 @@ def describe(
     if any(operation.kind is Kind.JOB for operation, _ in resolved):
         resolved.extend((operation, subject_of(operation)) for operation in platform_jobs.operations)
     nouns = _nouns(resolved, faults)
+    by_word: dict[str, list[Noun]] = {}
+    for noun in nouns.values():
+        for word in filter(None, (noun.singular, noun.plural)):
+            by_word.setdefault(word, []).append(noun)
     operations = [
         described
         for operation, subject in resolved
         if not operation.declaration.access.internal
-        and (described := _described(operation, subject, nouns, custom_methods, faults)) is not None
+        and (described := _described(operation, subject, _relevant(subject, by_word), custom_methods, faults))
+        is not None
     ]
     api = Api(
         name=app_name,
@@ -218,6 +223,14 @@ def _nouns(resolved: Sequence[tuple[Operation[..., Any], Subject]], faults: list
                     )
                 )
         return nouns_of(agreeing)
+
+
+def _relevant(subject: Subject, by_word: Mapping[str, Sequence[Noun]]) -> dict[str, Noun]:
+    """Return the nouns that an operation's name can end in or its parents can be: no name is held against all."""
+    parts = subject.name.split("_")
+    words = ["_".join(parts[start:]) for start in range(1, len(parts))]
+    words += [name.removesuffix("_id") for name in subject.parameters]
+    return {noun.singular: noun for word in words for noun in by_word.get(word, ())}
 
 
 def _described(

@@ -2,7 +2,8 @@
 
 msgspec decodes and validates in one pass and stops at the first thing that is wrong. Only when it refuses is the input
 walked a second time, slowly, to say everything that is wrong. Two rules that msgspec does not have are checked after a
-successful pass, and only for types that need them: integers stay within what JSON carries exactly, decimals are finite
+successful pass, and only for types that need them: integers stay within what JSON carries exactly, instants say their
+offset, decimals are finite
 and have no more digits than declared.
 """
 
@@ -301,6 +302,8 @@ def _check(info: kinds.Type, extra: Mapping[str, Any] | None, known: dict[Any, A
         return _check_decimal((extra or {}).get("digits"))
     if isinstance(info, kinds.FloatType):
         return _check_float
+    if isinstance(info, kinds.DateTimeType):
+        return _check_instant if info.tz is None else None
     if isinstance(info, kinds.StructType):
         return _check_struct(info, known)
     if isinstance(info, kinds.ListType | kinds.SetType | kinds.FrozenSetType | kinds.VarTupleType):
@@ -322,6 +325,13 @@ def _check_integer(value: Any, pointer: str, found: list[Violation]) -> None:
 def _check_float(value: Any, pointer: str, found: list[Violation]) -> None:
     if not math.isfinite(value):
         found.append(Violation(detail="expected a finite number", pointer=pointer))
+
+
+def _check_instant(value: Any, pointer: str, found: list[Violation]) -> None:
+    if value.tzinfo is None:
+        found.append(
+            Violation(detail="expected an instant with an offset, such as 2026-01-31T12:00:00Z", pointer=pointer)
+        )
 
 
 def _check_decimal(digits: Digits | None) -> Check:
