@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any
@@ -217,3 +218,26 @@ def test_what_a_newer_process_wrote_is_read_without_its_new_fields() -> None:
 def test_what_a_newer_process_wrote_wrongly_is_still_refused() -> None:
     with pytest.raises(msgspec.ValidationError):
         tolerant(Order)(b'{"new": 1}')
+
+
+class Moment(Struct):
+    at: datetime
+
+
+def test_an_instant_says_its_offset() -> None:
+    decoder: Decoder[Moment] = Decoder(Moment)
+    assert decoder.json(b'{"at":"2026-01-31T13:00:00+01:00"}').at == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    with pytest.raises(InvalidArgument) as refused:
+        decoder.json(b'{"at":"2026-01-31T12:00:00"}')
+    assert [violation.pointer for violation in refused.value.violations] == ["#/at"]
+
+
+@pytest.mark.parametrize(("text", "number"), [("3.0", 3), ("30e-1", 3), ("3", 3)])
+def test_an_integer_may_have_a_zero_fraction(text: str, number: int) -> None:
+    assert Decoder[Line](Line).json(f'{{"quantity":{text}}}'.encode()).quantity == number
+
+
+@pytest.mark.parametrize("text", ["3.5", "11.0", "1e400", "1e99"])
+def test_other_fractions_are_no_integers(text: str) -> None:
+    with pytest.raises(InvalidArgument):
+        Decoder[Line](Line).json(f'{{"quantity":{text}}}'.encode())

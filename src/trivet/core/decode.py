@@ -1,10 +1,9 @@
 """Decoding what comes in: strictly at the boundary, tolerantly from our own processes.
 
 msgspec decodes and validates in one pass and stops at the first thing that is wrong. Only when it refuses is the input
-walked a second time, slowly, to say everything that is wrong. Two rules that msgspec does not have are checked after a
+walked a second time, slowly, to say everything that is wrong. Rules that msgspec does not have are checked after a
 successful pass, and only for types that need them: integers stay within what JSON carries exactly, instants say their
-offset, decimals are finite
-and have no more digits than declared.
+offset, decimals are finite and have no more digits than declared.
 """
 
 from __future__ import annotations
@@ -329,9 +328,8 @@ def _check_float(value: Any, pointer: str, found: list[Violation]) -> None:
 
 def _check_instant(value: Any, pointer: str, found: list[Violation]) -> None:
     if value.tzinfo is None:
-        found.append(
-            Violation(detail="expected an instant with an offset, such as 2026-01-31T12:00:00Z", pointer=pointer)
-        )
+        detail = "expected an instant with an offset, such as 2026-01-31T12:00:00Z"
+        found.append(Violation(detail=detail, pointer=pointer))
 
 
 def _check_decimal(digits: Digits | None) -> Check:
