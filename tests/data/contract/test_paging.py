@@ -54,7 +54,7 @@ def in_order(rows: list[Entry], order: tuple[str, ...]) -> list[Entry]:
     rows = sorted(rows, key=lambda row: row.id, reverse=order[-1].startswith("-"))
     for field in reversed(order):
         name = field.removeprefix("-")
-        rows = sorted(rows, key=lambda row: getattr(row, name), reverse=field.startswith("-"))  # noqa: B023 - used at once
+        rows = sorted(rows, key=lambda row: getattr(row, name), reverse=field.startswith("-"))
     return rows
 
 
