@@ -39,7 +39,7 @@ def context_of(listing: str, order: str, arguments: Sequence[Any]) -> bytes:
 def sign(values: Sequence[Any], context: bytes, key: bytes) -> str:
     """Return the token for a list that goes on after these order values."""
     payload = _encode(values)
-    return base64.urlsafe_b64encode(_mac(payload, context, key) + payload).rstrip(b"=").decode()
+    return _text(_mac(payload, context, key) + payload)
 
 
 def read(token: str, types: Any, context: bytes, key: bytes) -> tuple[Any, ...]:
@@ -57,12 +57,16 @@ def read(token: str, types: Any, context: bytes, key: bytes) -> tuple[Any, ...]:
     try:
         data = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
         payload = data[MAC_BYTES:]
-        if not hmac.compare_digest(data[:MAC_BYTES], _mac(payload, context, key)):
-            raise refused()
+        if not hmac.compare_digest(data[:MAC_BYTES], _mac(payload, context, key)) or _text(data) != token:
+            raise refused()  # the second: base64 writes the same bytes in several ways, and one of them is ours
         values: tuple[Any, ...] = msgspec.msgpack.decode(payload, type=types)
     except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError) as malformed:  # decoded: the types have changed
         raise refused() from malformed
     return values
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def refused() -> InvalidArgument:
