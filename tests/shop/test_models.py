@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop.catalog import OutOfStock, Product, ProductId, ProductUnknown, StockLine
-from shop.catalog.model import check_price, released, reserved
+from shop.catalog.model import released, reserved
 from shop.customers import CustomerId
 from shop.orders import NewLine, Order, OrderId, OrderStatus, StatusChangeRefused
 from shop.orders.model import TRANSITIONS, CurrenciesDiffer, OrderLine, check_days, moved, priced, total_of, totals
 from shop.payments import Decline
 from shop.payments.model import decision
+from shop.price import check_price
 from shop.seed import SEED, new_customers, new_orders, new_products
 from trivet import InvalidArgument, Money
 

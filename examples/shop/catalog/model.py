@@ -9,7 +9,8 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from trivet import AlreadyExists, FailedPrecondition, InvalidArgument, Meta, Money, NotFound, Struct, Violation
+from shop.price import Price
+from trivet import AlreadyExists, FailedPrecondition, Meta, Money, NotFound, Struct
 
 MAX_BATCH = 100
 """How many products one call asks for at most."""
@@ -30,7 +31,7 @@ class NewProduct(Struct):
     name: Name
     description: Description = ""
     brand: Brand
-    price: Money
+    price: Price
     stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     tags: Annotated[tuple[Tag, ...], Meta(max_length=20)] = ()
 
@@ -76,16 +77,6 @@ class OutOfStock(FailedPrecondition):
     product_id: ProductId
     wanted: int
     left: int
-
-
-def check_price(price: Money, pointer: str) -> None:
-    """Refuse a price below zero.
-
-    Raises:
-        InvalidArgument: It is; `pointer` says where the caller wrote it.
-    """
-    if price.amount < 0:
-        raise InvalidArgument(violations=(Violation(detail="must not be negative", pointer=f"{pointer}/amount"),))
 
 
 def reserved(stock: Mapping[ProductId, Product], lines: Iterable[StockLine], now: datetime) -> list[Product]:

@@ -15,12 +15,12 @@ from shop.catalog.model import (
     ProductUnknown,
     SkuTaken,
     StockLine,
-    check_price,
     released,
     reserved,
 )
 from shop.catalog.module import catalog
 from shop.catalog.tables import by_filter, products
+from shop.price import check_price
 from trivet import Cache, Example, Meta, Page, PageRequest, Patch, Read, Write, digits
 
 PriceBound = Annotated[Decimal, Meta(extra=digits(18, 4))]

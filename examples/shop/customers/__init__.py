@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop.customers.model import Address, Customer, CustomerId, EmailTaken, NewCustomer, Subject
+from shop.customers.model import Address, Customer, CustomerId, CustomerUnknown, EmailTaken, NewCustomer, Subject
 from shop.customers.module import customers
 from shop.customers.operations import (
     create_customer,
@@ -18,6 +18,7 @@ __all__ = [
     "Address",
     "Customer",
     "CustomerId",
+    "CustomerUnknown",
     "EmailTaken",
     "NewCustomer",
     "Subject",

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, NewType
 from uuid import UUID
 
-from trivet import AlreadyExists, InvalidArgument, Meta, Money, Struct, Violation
+from trivet import AlreadyExists, Meta, Money, NotFound, Struct
 
 CustomerId = NewType("CustomerId", UUID)
 Subject = Annotated[str, Meta(max_length=255, description="The subject of the credential that the customer uses")]
@@ -65,12 +65,7 @@ class EmailTaken(AlreadyExists):
     email: Email
 
 
-def check_limit(limit: Money) -> None:
-    """Refuse a spending limit below zero.
+class CustomerUnknown(NotFound):
+    """There is no such customer, or it is not the caller's to know."""
 
-    Raises:
-        InvalidArgument: It is.
-    """
-    if limit.amount < 0:
-        violation = Violation(detail="must not be negative", pointer="#/limit/amount")
-        raise InvalidArgument(violations=(violation,))
+    customer_id: CustomerId

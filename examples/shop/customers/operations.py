@@ -13,10 +13,10 @@ from shop.customers.model import (
     CustomerId,
     EmailTaken,
     NewCustomer,
-    check_limit,
 )
 from shop.customers.module import customers as module
 from shop.customers.tables import by_country, customers
+from shop.price import Price, check_price
 from trivet import Example, Meta, Money, Page, PageRequest, Patch, Read, Write
 
 CustomerIds = Annotated[list[CustomerId], Meta(max_length=100)]
@@ -85,9 +85,9 @@ async def update_customer(ctx: Write, id: CustomerId, changes: Patch[NewCustomer
 
 
 @module.command(scope="customers.limits.write")
-async def limit_customer(ctx: Write, id: CustomerId, limit: Money) -> Customer:
+async def limit_customer(ctx: Write, id: CustomerId, limit: Price) -> Customer:
     """Set the most that one order of a customer may cost."""
-    check_limit(limit)
+    check_price(limit, "#/limit")
     customer = await customers.lock(ctx, id)
     return await customers.update(ctx, replace(customer, spending_limit=limit, update_time=ctx.now))
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time, timedelta
 
 from shop.catalog import OutOfStock, ProductUnknown, get_products, reserve_stock
-from shop.customers import CustomerId, get_customer
+from shop.customers import CustomerId, CustomerUnknown, get_customers
 from shop.orders.events import OrderPlaced, OrderStatusChanged
 from shop.orders.lifecycle import move, stock_of
 from shop.orders.model import (
@@ -48,10 +48,17 @@ async def list_orders(
     return await orders.page(ctx, by_filter, page, customer_id=customer_id, status=status, since=since, until=until)
 
 
-@module.command(scope="orders.write", raises=[ProductUnknown, OutOfStock, CurrenciesDiffer], timeout=5, timeout_max=30)
+@module.command(
+    scope="orders.write",
+    raises=[CustomerUnknown, ProductUnknown, OutOfStock, CurrenciesDiffer],
+    timeout=5,
+    timeout_max=30,
+)
 async def create_order(ctx: Write, order: NewOrder) -> Order:
     """Place an order: its stock is reserved at once, the money is asked for afterwards."""
-    customer = await ctx.call(get_customer, order.customer_id)
+    [customer] = await ctx.call(get_customers, [order.customer_id])
+    if customer is None:
+        raise CustomerUnknown(customer_id=order.customer_id)
     ids = list(dict.fromkeys(line.product_id for line in order.lines))
     products = {p.id: p for p in await ctx.call(get_products, ids) if p is not None}
     lines = priced(order.lines, products)
