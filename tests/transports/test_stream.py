@@ -47,12 +47,25 @@ async def test_a_reader_that_goes_away_closes_the_generator() -> None:
 
 
 async def test_a_silent_stream_gets_its_head_and_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trivet.transports.rest.stream.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("trivet.transports.rest.stream.HEARTBEAT_SECONDS", 0)
+    monkeypatch.setattr("trivet.transports.rest.stream.LOOK_UP_SECONDS", 0.01)
     conversation = Conversation(front(Library()), scope_of("GET", f"{WATCH}?count=0&silent=true", {}))
     assert (await conversation.next())["type"] == "http.response.start"
     assert (await conversation.next())["body"] == b": still here\n\n"
     conversation.leave()
     await asyncio.wait_for(conversation.task, 5)
+
+
+async def test_a_stream_ends_when_the_process_is_about_to() -> None:
+    library = Library()
+    built = front(library)
+    conversation = Conversation(built, scope_of("GET", f"{WATCH}?count=1&silent=true", {}))
+    assert (await conversation.next())["status"] == 200
+    assert (await conversation.next())["more_body"]
+    built.runtime.draining = True
+    assert not (await conversation.next()).get("more_body", False)
+    await asyncio.wait_for(conversation.task, 5)
+    assert library.journal.closed.is_set()
 
 
 async def test_a_stream_that_json_alone_would_satisfy_is_not_acceptable() -> None:

@@ -1,14 +1,15 @@
 """Streams as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
 Nothing is buffered: the next item is asked for when the last one is sent. Each event carries the position after which
-a reader that comes back (``Last-Event-ID``) continues. A comment now and then keeps middleboxes from closing a quiet
-stream. What fails before the first item is an ordinary error; what fails later is an event named ``error``.
+a reader that comes back (``Last-Event-ID``) continues; a process that is about to end closes its streams, and readers
+come back by themselves. A comment now and then keeps middleboxes from closing a quiet stream. What fails before the
+first item is an ordinary error; what fails later is an event named ``error``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from trivet.core.error import Error
@@ -17,6 +18,9 @@ from trivet.transports.rest.exchange import RestCall, Send
 from trivet.transports.rest.render import ENCODER
 
 HEARTBEAT_SECONDS = 15.0
+LOOK_UP_SECONDS = 0.5
+"""How often a stream without items looks up from its work."""
+
 FIRST_ITEM_SECONDS = 0.1
 """How long the head of the answer waits for a first item or an early error."""
 
@@ -35,10 +39,14 @@ class Events:
         call: The request.
         items: What is streamed; closed in any case.
         send: Where the bytes go.
+        draining: Whether the process is about to end: then the stream ends, and the reader comes back elsewhere.
     """
 
-    def __init__(self, call: RestCall, items: AsyncIterator[Any], send: Send) -> None:
+    def __init__(
+        self, call: RestCall, items: AsyncIterator[Any], send: Send, draining: Callable[[], bool] = lambda: False
+    ) -> None:
         self._call = call
+        self._draining = draining
         self._items = items
         self._send = send
         self._next: asyncio.Future[Any] | None = None
@@ -56,17 +64,21 @@ class Events:
             self._next.result()
 
     async def run(self) -> None:
-        """Send items as they come until there are no more or the reader goes away."""
+        """Send items as they come until there are no more, the reader goes away or the process is about to end."""
+        loop = asyncio.get_running_loop()
         gone = asyncio.ensure_future(self._gone())
+        wrote = loop.time()
         try:
-            while not gone.done():
+            while not self._draining():
                 if self._next is None:
                     self._next = asyncio.ensure_future(anext(self._items))
-                await asyncio.wait((self._next, gone), timeout=HEARTBEAT_SECONDS, return_when="FIRST_COMPLETED")
+                await asyncio.wait((self._next, gone), timeout=LOOK_UP_SECONDS, return_when="FIRST_COMPLETED")
                 if gone.done():
                     return
                 if not self._next.done():
-                    await self._write(HEARTBEAT)
+                    if loop.time() - wrote >= HEARTBEAT_SECONDS:
+                        await self._write(HEARTBEAT)
+                        wrote = loop.time()
                     continue
                 following, self._next = self._next, None
                 try:
@@ -78,6 +90,7 @@ class Events:
                     await self._write(b"event: error\ndata: %b\n\n" % shown.body)
                     return
                 await self._write(event(item, self._call.position))
+                wrote = loop.time()
         finally:
             gone.cancel()
 

@@ -149,7 +149,7 @@ class Rest:
     """
 
     def __init__(self, api: Api, runtime: Runtime) -> None:
-        self._log = runtime.log
+        self._runtime = runtime
         self._monotonic = runtime.clock.monotonic
         self._router: Router[Endpoint] = Router()
         self._unrouted = chain.unrouted(runtime, _refuse)
@@ -241,28 +241,28 @@ class Rest:
             await close(outcome.value)
             await _send(call, 200, list(EVENT_FIELDS), b"", send)
             return
-        events = Events(call, outcome.value, send)
+        events = Events(call, outcome.value, send, lambda: self._runtime.draining)
+        started = False
         try:
             await events.first()
-        except Error as refused:
-            await events.close()
-            await _send_problem(call, refused, send)
-            return
-        try:
             fields = _finished(call, list(EVENT_FIELDS))
             await send({"type": "http.response.start", "status": 200, "headers": fields})
+            started = True
             await events.run()
             await send({"type": "http.response.body", "body": b""})
+        except Error as refused:  # by `first`; once it has begun, a stream says what is wrong in an event
+            await _send_problem(call, refused, send)
         finally:
             try:
                 await events.close()
             finally:
-                call.finish(200, events.size)
+                if started:
+                    call.finish(200, events.size)
 
     async def _broken(self, call: RestCall, broken: Exception, send: Send) -> None:
         """Answer a fault of the transport itself, which no policy saw."""
         call.code, call.error = Code.INTERNAL, broken
-        self._log.failure("unexpected error", broken, request_id=call.request_id)
+        self._runtime.log.failure("unexpected error", broken, request_id=call.request_id)
         await _send_problem(call, Internal(), send)
 
 
