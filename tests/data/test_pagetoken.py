@@ -23,7 +23,7 @@ values = st.tuples(
     st.uuids(),
     st.decimals(allow_nan=False, allow_infinity=False, places=4),
     st.timedeltas(),
-    st.text(st.characters(exclude_categories=("Cs",))),
+    st.text(st.characters(exclude_categories=["Cs"])),
     st.integers(-(2**63), 2**63 - 1),
     st.floats(allow_nan=False),
     st.booleans(),
@@ -78,4 +78,4 @@ def test_a_token_of_something_else_is_refused(context: bytes, key: bytes, types:
 
 def test_sets_of_arguments_bind_whatever_their_order() -> None:
     names = [f"name-{number}" for number in range(50)]
-    assert context_of("x", "id", [set(names)]) == context_of("x", "id", [set(reversed(names))])
+    assert context_of("x", "id", [set(names)]) == context_of("x", "id", [frozenset(names[::-1])])

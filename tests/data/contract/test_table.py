@@ -354,9 +354,9 @@ async def test_rows_of_another_tenant_are_out_of_reach_even_for_who_acts_as_the_
                 await notes.update(ctx, msgspec.structs.replace(row, tenant="blue"))
             with pytest.raises(PermissionDenied):
                 await notes.insert(ctx, msgspec.structs.replace(row, id=9))
-    async with opened.reading() as ctx:
+    async with opened.reading() as anonymous:
         with pytest.raises(PermissionDenied, match="tenant"):
-            await notes.find(ctx, 1)
+            await notes.find(anonymous, 1)
 
 
 async def test_what_is_unique_is_unique_per_tenant(store: Opener) -> None:
