@@ -139,7 +139,7 @@ def test_a_patch_makes_everything_optional_and_null_where_there_is_a_default() -
     class Changeable(Struct):
         name: str
         stock: int = 0
-        price: Money
+        price: Annotated[Money, Meta(description="Not below zero")]
         note: str | None
 
     _, components = schema(Patch[Changeable], "input")
@@ -147,7 +147,10 @@ def test_a_patch_makes_everything_optional_and_null_where_there_is_a_default() -
     assert "required" not in patch
     assert patch["properties"]["name"] == {"type": "string"}
     assert {"type": "null"} in patch["properties"]["stock"]["anyOf"]
-    assert patch["properties"]["price"] == {"$ref": "#/components/schemas/MoneyPatch"}
+    assert patch["properties"]["price"] == {
+        "$ref": "#/components/schemas/MoneyPatch",
+        "description": "Not below zero",
+    }
     assert patch["properties"]["note"] == {"type": ["string", "null"]}
 
 

@@ -165,7 +165,7 @@ class Schemas:
         properties: Schema = {}
         for field in msgspec.structs.fields(shape):
             inner = nested_shape(field.type)
-            schema = self._patch(inner) if inner is not None else self.of(field.type, "input")
+            schema = {**self._patch(inner), **said_besides(field.type)} if inner else self.of(field.type, "input")
             if not field.required and not accepts_none(field.type):
                 schema = {"anyOf": [schema, {"type": "null"}]}
             properties[field.encode_name] = schema
@@ -223,6 +223,12 @@ def component_name(shape: Any) -> str:
 def as_json(value: Any) -> Any:
     """Return a value as the plain JSON that it is written as."""
     return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def said_besides(annotation: Any) -> Schema:
+    """Return what ``Meta`` adds to the schema of a type."""
+    info = kinds.type_info(annotation)
+    return as_json(info.extra_json_schema or {}) if isinstance(info, kinds.Metadata) else {}
 
 
 def own_doc(shape: Any) -> str | None:
