@@ -7,7 +7,7 @@ combination of its optional arguments besides. A request picks one by index and 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from trivet.core.context import Read
 from trivet.data.access import tenant_of
+from trivet.data.assembly import HOLE, Part, filled, part_of, statement_of
 from trivet.data.columns import Kind, Unfit, Value, encoder
 from trivet.data.database import Dialect
 from trivet.data.expression import TRUE, And, Argument, Compare, Node, all_of, equalities, predicate, without
@@ -60,10 +61,16 @@ class Query:
 
     __slots__ = ("_sources", "statement")
 
-    def __init__(self, clause: sa.Executable, dialect: Dialect, sources: dict[str, Source]) -> None:
-        self.statement = Statement(clause, tuple(sources))
-        self.statement.on(dialect)
-        self._sources = tuple(sources.values())
+    def __init__(self, statement: Statement, sources: Iterable[Source]) -> None:
+        self.statement = statement
+        self._sources = tuple(sources)
+
+    @classmethod
+    def compiled(cls, clause: sa.Executable, dialect: Dialect, sources: dict[str, Source]) -> Query:
+        """Compile a clause whose parameters are named as its sources."""
+        statement = Statement(clause, tuple(sources))
+        statement.on(dialect)
+        return cls(statement, sources.values())
 
     def values(self, ctx: Read, own: Sequence[Any]) -> list[Any]:
         """Return the statement's values, in its order."""
@@ -147,22 +154,20 @@ class TablePlan(Generic[T]):
                 lambda where, guard: delete.where(one(where), self._is_version(where, place), *guard),
             )
 
-    def forms(self, rule: Rule, build: Builder, *, condition: Node = TRUE) -> list[Query]:
+    def forms(self, rule: Rule, build: Builder) -> list[Query]:
         """Return a query for each form of a rule; forms that say the same share one.
 
         Args:
             rule: Guards the statement, as the tenant does.
             build: Makes the statement around its guard.
-            condition: A listing's, added to the guard.
         """
         queries: list[tuple[Node, Query]] = []
         for form in rule.forms:
-            node = all_of(condition, form)
-            query = next((query for other, query in queries if other == node), None)
+            query = next((query for other, query in queries if other == form), None)
             if query is None:
                 where = Where(self.table, self.dialect)
-                query = Query(build(where, self.guard(where, node)), self.dialect, where.sources)
-            queries.append((node, query))
+                query = Query.compiled(build(where, self.guard(where, form)), self.dialect, where.sources)
+            queries.append((form, query))
         return [query for _, query in queries]
 
     def guard(self, where: Where, node: Node) -> list[sa.ColumnElement[bool]]:
@@ -245,16 +250,20 @@ class ListingPlan:
         self._optional = [(1 << bit, a.index) for bit, a in enumerate(a for a in resolved.arguments if a.optional)]
         self._required = [(a.index, a.name) for a in resolved.arguments if not a.optional]
         self.token_type: Any = tuple[tuple(_token_type(column.value) for column, _ in resolved.order)]  # type: ignore[misc]  # built from values
+        self._parts: dict[Node, Part] = {}
         conditions = [self._condition(variant) for variant in range(1 << len(self._optional))]
-        self.first = [self._forms(condition, after=False) for condition in conditions]
-        self.next = [self._forms(condition, after=True) for condition in conditions]
+        first, following = self._frame(after=False), self._frame(after=True)
+        self.first = [self._forms(first, condition) for condition in conditions]
+        self.next = [self._forms(following, condition) for condition in conditions]
         self._by_parent: dict[int, list[Query]] = {}
         if resolved.parent is not None:
             self._parent_encoder = encoder(resolved.parent.value, plan.dialect)
             present = next((bit for bit, index in self._optional if index == 0), 0)
+            frame = self._parents_frame(resolved.parent)
             for variant, condition in enumerate(conditions):
                 if variant & present == present:
-                    self._by_parent[variant] = self._parents(condition, resolved.parent)
+                    rest = (item for item in conjuncts(condition) if not _compares(item, resolved.parent))
+                    self._by_parent[variant] = self._forms(frame, all_of(*rest))
 
     def _condition(self, variant: int) -> Node:
         absent = {index for bit, index in self._optional if not variant & bit}
@@ -303,18 +312,39 @@ class ListingPlan:
 
     # -- compiling
 
-    def _forms(self, condition: Node, *, after: bool) -> list[Query]:
+    def _forms(self, frame: Part, condition: Node) -> list[Query]:
+        """Return a query for each form of the rule; forms that say the same share one."""
         plan = self._plan
-        arguments = len(self._resolved.arguments)
+        queries: list[tuple[Node, Query]] = []
+        for form in plan.readable.forms:
+            node = all_of(condition, form)
+            query = next((query for other, query in queries if other == node), None)
+            if query is None:
+                conditions = [self._part(item) for item in conjuncts(node) if item != TRUE]
+                query = Query(*statement_of(filled(frame, conditions), plan.dialect))
+            queries.append((node, query))
+        return [query for _, query in queries]
 
-        def build(where: Where, guard: list[sa.ColumnElement[bool]]) -> Any:
-            select = plan.select.where(*guard).order_by(*self._order_by(plan.table))
-            if after:
-                select = select.where(self._after(where, arguments))
-            limit = arguments + (len(self._resolved.order) if after else 0)
-            return select.limit(where.bind(given(limit), sa.BigInteger()))
+    def _part(self, node: Node) -> Part:
+        known = self._parts.get(node)
+        if known is None:
+            where = Where(self._plan.table, self._plan.dialect)
+            known = self._parts[node] = part_of(where.clause(node), self._plan.dialect, where.sources)
+        return known
 
-        return plan.forms(plan.readable, build, condition=condition)
+    def _frame(self, *, after: bool) -> Part:
+        """Return the statement for a page, with a hole for its conditions.
+
+        Its own arguments are the listing's, the order values of a token, and the limit.
+        """
+        plan, arguments = self._plan, len(self._resolved.arguments)
+        where = Where(plan.table, plan.dialect)
+        select = plan.select.where(HOLE, *plan.guard(where, TRUE)).order_by(*self._order_by(plan.table))
+        if after:
+            select = select.where(self._after(where, arguments))
+        limit = arguments + (len(self._resolved.order) if after else 0)
+        limited = select.limit(where.bind(given(limit), sa.BigInteger()))
+        return part_of(limited, plan.dialect, where.sources)
 
     def _order_by(self, table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
         return [table.c[column.name].desc() if down else table.c[column.name] for column, down in self._resolved.order]
@@ -338,15 +368,12 @@ class ListingPlan:
         start = columns[0] <= values[0] if order[0][1] else columns[0] >= values[0]  # where an index begins
         return sa.and_(start, sa.or_(*alternatives))
 
-    def _parents(self, condition: Node, parent: Column) -> list[Query]:
-        """Return the statements for the first page of each of several parents.
+    def _parents_frame(self, parent: Column) -> Part:
+        """Return the statement for the first page of each of several parents, with a hole for its conditions.
 
-        Their own arguments are the parents, the listing's other arguments, and the limit.
+        Its own arguments are the parents, the listing's other arguments, and the limit.
         """
-        plan, dialect = self._plan, self._plan.dialect
-        rest = all_of(*(item for item in _conjuncts(condition) if not _compares(item, parent)))
-        encode = self._parent_encoder
-        limit = len(self._resolved.arguments)
+        plan, dialect, encode = self._plan, self._plan.dialect, self._parent_encoder
 
         def parents(ctx: Read, own: Sequence[Any]) -> Any:
             try:
@@ -354,24 +381,21 @@ class ListingPlan:
             except Unfit as unfit:
                 raise unfit.at(f"#/{self._resolved.arguments[0].name}") from None
 
-        def build(where: Where, guard: list[sa.ColumnElement[bool]]) -> Any:
-            where.sources["parents"] = parents
-            column = plan.table.c[parent.name]
-            place = sa.func.row_number().over(partition_by=column, order_by=self._order_by(plan.table)).label("_place")
-            ranked = sa.select(plan.columns, place).where(any_of(column, "parents", dialect), *guard).subquery("ranked")
-            of: sa.ColumnElement[Any] = sa.column(parent.name)
-            rank = sa.column("_place", sa.BigInteger())
-            return (
-                sa.select(plan.columns, of)
-                .select_from(ranked)
-                .where(rank <= where.bind(given(limit), sa.BigInteger()))
-                .order_by(of, rank)
-            )
-
-        return plan.forms(plan.readable, build, condition=rest)
+        where = Where(plan.table, dialect)
+        where.sources["parents"] = parents
+        column = plan.table.c[parent.name]
+        place = sa.func.row_number().over(partition_by=column, order_by=self._order_by(plan.table)).label("_place")
+        among = any_of(column, "parents", dialect)
+        ranked = sa.select(plan.columns, place).where(HOLE, among, *plan.guard(where, TRUE)).subquery("ranked")
+        of: sa.ColumnElement[Any] = sa.column(parent.name)
+        rank = sa.column("_place", sa.BigInteger())
+        limit = where.bind(given(len(self._resolved.arguments)), sa.BigInteger())
+        outer = sa.select(plan.columns, of).select_from(ranked).where(rank <= limit).order_by(of, rank)
+        return part_of(outer, dialect, where.sources)
 
 
-def _conjuncts(node: Node) -> Sequence[Node]:
+def conjuncts(node: Node) -> Sequence[Node]:
+    """Return the conditions that all have to hold."""
     return node.items if isinstance(node, And) else (node,)
 
 

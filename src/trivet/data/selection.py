@@ -106,7 +106,7 @@ class SelectionPlan:
             )
         whole = clause.subquery("selected")
         ordered = sa.select(*(whole.c[name] for name in names)) if list(found) != list(names) else clause
-        return Query(ordered, dialect, sources)
+        return Query.compiled(ordered, dialect, sources)
 
     def query(self, ctx: Read) -> Query:
         """Return the statement for the caller."""

@@ -33,7 +33,8 @@ class Form:
     Attributes:
         sql: The text, with the driver's placeholders.
         arrange: Puts values, given in the order of the statement's parameters, into the driver's order.
-        reads: Whether it changes nothing, so that it may be run again.
+        reads: Whether it changes nothing, so that it may be run again. Of plain text only what begins with SELECT is
+            known to.
     """
 
     __slots__ = ("arrange", "reads", "sql")
@@ -60,7 +61,15 @@ class Statement:
         self._forms: dict[str, Form] = {}
 
     def __repr__(self) -> str:
-        return f"Statement({str(self._clause)!r})"
+        known = next(iter(self._forms.values()), None)
+        return f"Statement({str(self._clause) if known is None else known.sql!r})"
+
+    @classmethod
+    def ready(cls, form: Form, dialect: Dialect) -> Statement:
+        """Return a statement that is compiled already, for one dialect only."""
+        statement = cls(sa.text(form.sql))
+        statement._forms[dialect] = form
+        return statement
 
     def on(self, dialect: Dialect) -> Form:
         """Return the form for the dialect, compiled at the first call.
@@ -93,7 +102,7 @@ def _arrangement(
     parameters: tuple[str, ...], places: Sequence[str], constants: dict[str, Any]
 ) -> Callable[[Sequence[Any]], Sequence[Any]]:
     if tuple(places) == parameters:
-        return _as_given
+        return as_given
     names = (*parameters, *constants)
     order = [names.index(name) for name in places]
     extra = tuple(constants.values())
@@ -103,7 +112,8 @@ def _arrangement(
     return lambda values: pick((*values, *extra))
 
 
-def _as_given(values: Sequence[Any]) -> Sequence[Any]:
+def as_given(values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values as they are: what `Form.arrange` is where nothing has to move."""
     return values
 
 
