@@ -16,7 +16,10 @@ import sqlalchemy as sa
 
 from trivet.core.clock import Deadline, SystemClock
 from trivet.core.error import DeadlineExceeded
-from trivet.data.catalog import open_database
+from trivet.core.module import Module
+from trivet.core.shape import Struct
+from trivet.data import PUBLIC, Table
+from trivet.data.catalog import bind, open_database, schema
 from trivet.data.database import Contention, Database, DatabaseUnavailable
 from trivet.data.sqlite import SqliteDatabase
 from trivet.data.statement import Statement
@@ -323,3 +326,40 @@ def test_a_url_names_a_file(tmp_path: Path) -> None:
     assert repr(open_database("sqlite:///shop.db")) == "SqliteDatabase(shop.db)"
     assert repr(open_database(f"sqlite:///{tmp_path}/x.db")) == f"SqliteDatabase({tmp_path}/x.db)"
     assert repr(open_database("sqlite://")) == "SqliteDatabase(temporary)"
+
+
+# -- plans
+
+
+async def test_pages_are_read_from_an_index_without_sorting(tmp_path: Path) -> None:
+    class Entry(Struct):
+        id: int
+        owner: str
+        group: str
+        rank: int
+
+    module = Module("plans")
+    entries = Table(
+        module,
+        Entry,
+        key=lambda e: e.id,
+        readable=lambda who, e: (e.owner == who.subject) | who.has("staff"),
+        writable=PUBLIC,
+    )
+
+    @entries.listing(order="-rank")
+    def by_group(e: Entry, group: str | None = None) -> bool:
+        return e.group == group
+
+    assert bind([module], "sqlite", b"k") == []
+    database = SqliteDatabase(tmp_path / "plans.db")
+    await database.open()
+    await database.create(schema([module], "sqlite"))
+    driver = await database.session(write=False).driver_connection()
+    plan = entries.plan.listings[by_group]
+    for query in (*plan.first[0], *plan.first[1], *plan.next[0], *plan.next[1]):
+        sql = query.statement.on("sqlite").sql
+        steps = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?"))]
+        assert len(steps) == 1
+        assert "USING INDEX ix_plans_entries_" in steps[0]
+    await database.close()
