@@ -260,11 +260,11 @@ def _check(value: Value) -> Codec:
     return _CHECKS[value.kind]
 
 
-def _typed(type: type, check: Codec | None = None) -> Codec:
+def _typed(type: type) -> Codec:
     def typed(value: Any) -> Any:
         if not isinstance(value, type):
             raise TypeError(f"expected a {type.__name__}, got {value!r}")
-        return value if check is None else check(value)
+        return value
 
     return typed
 
@@ -320,6 +320,14 @@ def _instant(value: Any) -> datetime:
     return value
 
 
+def _span(value: Any) -> timedelta:
+    if not isinstance(value, timedelta):
+        raise TypeError(f"expected a timedelta, got {value!r}")
+    if not -INT64 <= value // MICROSECOND < INT64:
+        raise Unfit("must fit 64 bits of microseconds", OutOfRange)
+    return value
+
+
 def _decimal(digits: Digits) -> Codec:
     exact = Decimal(1).scaleb(-digits.scale)
     smallest = -digits.scale
@@ -364,7 +372,7 @@ _CHECKS: dict[Kind, Codec] = {
     Kind.DATE: _date,
     Kind.TIME: _time,
     Kind.INSTANT: _instant,
-    Kind.DURATION: _typed(timedelta),
+    Kind.DURATION: _span,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -252,8 +253,10 @@ def signature_of(function: Callable[..., Any]) -> tuple[tuple[Argument, ...], Ca
         TypeError: An argument has no type, or there are ``*args`` or ``**kwargs``.
     """
     parameters = list(inspect.signature(function).parameters.values())[1:]
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
+    annotations = {p.name: p.annotation for p in parameters if p.annotation is not inspect.Parameter.empty}
+    try:  # only the arguments' own: what the row is called, and what is returned, is for type checkers
+        owner = types.SimpleNamespace(__annotations__=annotations)
+        hints = typing.get_type_hints(owner, function.__globals__, include_extras=True)
     except Exception as unresolved:
         raise TypeError(f"an annotation can not be resolved: {unresolved}") from unresolved
     arguments: list[Argument] = []

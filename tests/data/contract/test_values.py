@@ -58,6 +58,7 @@ class Bounded(Struct):
     ratio: float = 0.0
     at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     clock: time = time()
+    span: timedelta = timedelta()
     rate: Annotated[Decimal, Meta(extra=digits(5, 2))] = Decimal(0)
     tags: list[str] = []
 
@@ -67,6 +68,7 @@ class Bounded(Struct):
     [
         pytest.param("number", 2**63, OutOfRange, id="an integer of more than 64 bits"),
         pytest.param("number", -(2**63) - 1, OutOfRange, id="a negative integer of more than 64 bits"),
+        pytest.param("span", timedelta.max, OutOfRange, id="a span of more than 64 bits"),
         pytest.param("text", "a\0b", InvalidArgument, id="text with U+0000"),
         pytest.param("text", "\ud800", InvalidArgument, id="a lone surrogate"),
         pytest.param("ratio", float("nan"), InvalidArgument, id="NaN"),
