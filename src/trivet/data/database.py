@@ -58,8 +58,7 @@ class UniqueViolated(Exception):
 class TransactionFailed(RuntimeError):
     """A statement of this transaction failed, somebody caught that, and went on: nothing of it can be kept.
 
-    Every engine behaves so, because PostgreSQL does. To find out whether a row exists, look for it first or insert
-    with ``ON CONFLICT DO NOTHING``.
+    Every engine behaves so, because PostgreSQL does. What may fail and be survived runs in a `Session.savepoint`.
     """
 
     def __init__(self) -> None:

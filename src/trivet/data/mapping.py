@@ -101,7 +101,7 @@ class Mapping(Generic[T]):
         self.columns = tuple(columns)
         self.encoders = [encoder(column.value, dialect) for column in columns]
         self._decoders = [decoder(column.value, dialect) for column in columns]
-        self._dialect = dialect
+        self._dialect: Dialect = dialect
         self.encode_row: Callable[[T], Row] = self._generate_encode()
         self._decode_rows: Callable[[Sequence[Row]], list[T]] = self._generate_decode()
 

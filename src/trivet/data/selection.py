@@ -43,7 +43,7 @@ class _Guards:
     """Puts rule and tenant around each table that a select names, and collects the sources of their values."""
 
     def __init__(self, dialect: Dialect, restricted: bool, sources: dict[str, Source]) -> None:
-        self._dialect = dialect
+        self._dialect: Dialect = dialect
         self._restricted = restricted
         self._sources = sources
         self._guarded: dict[int, sa.Subquery] = {}

@@ -26,6 +26,7 @@ from trivet.core.principal import Principal
 from trivet.data import pagetoken
 from trivet.data.access import session_of, tenant_of
 from trivet.data.database import UniqueViolated
+from trivet.data.mapping import value_at
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -390,7 +391,7 @@ class Table(Generic[T, K]):
         plan = self.plan
         session = session_of(ctx, self, write=True)
         if plan.versioned:
-            expected = row.version  # type: ignore[attr-defined]  # its columns say that it has one
+            expected = value_at(row, ("version",))
             row = msgspec.structs.replace(row, version=expected + 1)
         else:
             expected = None

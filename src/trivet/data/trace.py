@@ -64,14 +64,15 @@ def PUBLIC(principal: Principal, row: Any, /) -> bool:
 def not_(condition: bool, /) -> bool:
     """Return the negation of a condition: ``not`` for rules and listings."""
     if isinstance(condition, Traced):
-        return Condition(negated(condition_of(condition)))
+        return _stand_in(negated(condition_of(condition)))
     return not condition
 
 
 def one_of(value: V, options: Collection[V], /) -> bool:
     """Whether the value is one of the options: ``in`` for rules and listings; ``None`` never is."""
     if isinstance(value, Traced) or isinstance(options, Traced):
-        return Condition(_one_of(operand_of(value), operand_of(options)))  # type: ignore[return-value]  # a bool
+        traced: bool = _stand_in(_one_of(operand_of(value), operand_of(options)))
+        return traced
     return is_one_of(value, options)
 
 
@@ -81,18 +82,23 @@ def contains(text: str | None, part: str | None, /) -> bool:
     Every text contains the empty one; ``None`` contains nothing and is contained nowhere.
     """
     if isinstance(text, Traced) or isinstance(part, Traced):
-        return Condition(_text(Contains, "contains", text, part))
+        return _stand_in(_text(Contains, "contains", text, part))
     return text_contains(text, part)
 
 
 def starts_with(text: str | None, prefix: str | None, /) -> bool:
     """Whether the text starts with exactly this; ``None`` starts with nothing."""
     if isinstance(text, Traced) or isinstance(prefix, Traced):
-        return Condition(_text(StartsWith, "starts_with", text, prefix))
+        return _stand_in(_text(StartsWith, "starts_with", text, prefix))
     return text_starts_with(text, prefix)
 
 
 # -- stand-ins
+
+
+def _stand_in(node: Node) -> Any:
+    """Return what stands for a bool while a function is traced."""
+    return Condition(node)
 
 
 class Traced:
@@ -103,7 +109,7 @@ class Traced:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    __hash__ = None  # type: ignore[assignment]  # `in` a set or a dict would ask for it and find nothing
+    __hash__ = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # `in` a set or a dict would ask for it and find nothing
 
     def __and__(self, other: object) -> Condition:
         return Condition(all_of(condition_of(self), condition_of(other)))
@@ -158,10 +164,10 @@ class Operand(Traced):
 
     __slots__ = ()
 
-    def __eq__(self, other: object) -> Condition:  # type: ignore[override]  # records instead of answering
+    def __eq__(self, other: object) -> Condition:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # records instead of answering
         return self._compare("==", other)
 
-    def __ne__(self, other: object) -> Condition:  # type: ignore[override]  # records instead of answering
+    def __ne__(self, other: object) -> Condition:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # records instead of answering
         return self._compare("!=", other)
 
     def __lt__(self, other: object) -> Condition:

@@ -63,7 +63,7 @@ class Where:
 
     def __init__(self, table: sa.FromClause, dialect: Dialect) -> None:
         self._table = table
-        self._dialect = dialect
+        self._dialect: Dialect = dialect
         self.sources: dict[str, Source] = {}
 
     def bind(self, source: Source, type_: sa.types.TypeEngine[Any]) -> sa.BindParameter[Any]:

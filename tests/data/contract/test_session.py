@@ -271,3 +271,22 @@ async def test_creating_twice_changes_nothing(counters: Database) -> None:
 
 async def test_a_database_answers_a_ping(counters: Database) -> None:
     await counters.ping()
+
+
+async def test_a_failure_inside_a_savepoint_undoes_only_what_is_inside(counters: Database) -> None:
+    session = counters.session(write=True)
+    await session.execute(SET, (1, "a"))
+
+    async def fail() -> None:
+        async with session.savepoint():
+            await session.execute(SET, (2, "a"))
+            async with session.savepoint():
+                await session.execute(INSERT, ("a", 0, None))
+
+    with pytest.raises(UniqueViolated):
+        await fail()
+    assert await session.fetch(NUMBERS, ()) == [(1,)]
+    async with session.savepoint():
+        await session.execute(SET, (3, "a"))
+    await session.commit()
+    assert await numbers(counters) == [3]
