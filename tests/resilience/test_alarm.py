@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,16 @@ from trivet.core.clock import SystemClock
 from trivet.resilience.alarm import Alarms
 
 
+def this_task() -> asyncio.Task[Any]:
+    """Return the running task."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
 async def sleeper(alarms: Alarms, seconds: float, sleep: float) -> str:
     """Sleep under an alarm and say what happened."""
-    alarm = alarms.arm(SystemClock().monotonic() + seconds)
+    alarm = alarms.arm(SystemClock().monotonic() + seconds, this_task())
     try:
         await asyncio.sleep(sleep)
     except asyncio.CancelledError:
@@ -32,7 +40,7 @@ async def test_what_is_late_is_cancelled_and_what_is_not_is_left_alone() -> None
 
 async def test_a_disarmed_alarm_never_rings() -> None:
     alarms = Alarms(SystemClock())
-    alarms.disarm(alarms.arm(SystemClock().monotonic() + 0.01))
+    alarms.disarm(alarms.arm(SystemClock().monotonic() + 0.01, this_task()))
     await asyncio.sleep(0.05)
 
 

@@ -58,6 +58,7 @@ class Call:
         expand: Adds to the result what the caller asked for besides, while the unit of work is open.
         encode: Turns the (expanded) result into the transport's bytes; runs before the commit.
         unrestricted: Whether the operation acts with its module's own rights: row rules do not apply.
+        task: The task that answers it, once a policy looked for it.
         work: The unit of work, while one is open.
         code: How it ended; ``None`` for success.
         error: The domain error it ended with, or the exception behind an internal one.
@@ -87,6 +88,7 @@ class Call:
         "protocol",
         "request_id",
         "resume_after",
+        "task",
         "tenant",
         "trace",
         "unrestricted",
@@ -121,6 +123,7 @@ class Call:
         self.expand: Callable[[Any], Awaitable[Any]] | None = None
         self.encode: Callable[[Any], bytes] | None = None
         self.unrestricted = False
+        self.task: Any = None
         self.work: Any = None
         self.code: Code | None = None
         self.error: BaseException | None = None

@@ -41,6 +41,7 @@ class Decoder(Generic[T]):
         self._wire: Any = patch_shape(self._patched) if self._patched else type
         self._json = msgspec.json.Decoder(self._wire)
         self._check = check_for(self._wire)
+        self._plain = self._check is None and self._patched is None
 
     def json(self, data: bytes | bytearray | memoryview) -> T:
         """Decode a JSON document.
@@ -56,7 +57,7 @@ class Decoder(Generic[T]):
             raise self._explain(data, refused) from refused
         except (msgspec.DecodeError, RecursionError) as malformed:
             raise _malformed(malformed) from malformed
-        return self._finish(value)
+        return value if self._plain else self._finish(value)
 
     def convert(self, value: Any, *, text: bool = False, pointer: str = "#") -> T:
         """Convert parsed JSON, or with `text` the strings of a query, into the type.

@@ -74,7 +74,9 @@ def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Hand
         call.deadline = until
         if until.remaining() <= 0:
             raise DeadlineExceeded
-        alarm = alarms.arm(until.at)
+        task = call.task = asyncio.current_task()
+        assert task is not None  # a coroutine runs in a task
+        alarm = alarms.arm(until.at, task)
         try:
             return await next(call)
         except asyncio.CancelledError as cancelled:

@@ -42,11 +42,8 @@ class Alarms:
         self._armed: set[Alarm] = set()
         self._looking = False
 
-    def arm(self, at: float) -> Alarm:
-        """Cancel the current task at an instant unless the alarm is disarmed before."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("an alarm cancels a task, and this runs in none")
+    def arm(self, at: float, task: asyncio.Task[Any]) -> Alarm:
+        """Cancel a task at an instant unless the alarm is disarmed before."""
         alarm = Alarm(at, task)
         self._armed.add(alarm)
         if not self._looking:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 
 from trivet.core.call import Headers, Trace
@@ -26,7 +27,7 @@ def trace_of(headers: Headers) -> Trace:
             parent, count = value, count + 1
         elif name == b"tracestate":
             states.append(value)
-    span_id = os.urandom(8).hex()
+    span_id = _identifier(64)
     if parent is not None and count == 1:
         match = TRACEPARENT.fullmatch(parent)
         if match is not None and _valid(match):
@@ -38,7 +39,14 @@ def trace_of(headers: Headers) -> Trace:
                 bool(int(match[4], 16) & 1),
                 state.decode("latin-1") if len(state) <= MAX_STATE else "",
             )
-    return Trace(os.urandom(16).hex(), span_id, None, False)
+    return Trace(_identifier(128), span_id, None, False)
+
+
+_random = random.Random(os.urandom(32))  # noqa: S311 - identifiers are unique, not secret; this spares system calls
+
+
+def _identifier(bits: int) -> str:
+    return f"{_random.getrandbits(bits) or 1:0{bits // 4}x}"
 
 
 def _valid(match: re.Match[bytes]) -> bool:

@@ -45,7 +45,7 @@ class Watches:
 
     def start(self, call: RestCall) -> Watch:
         """Cancel the current task when the client goes away; to be used once the body is read."""
-        watch = Watch(call, asyncio.current_task())
+        watch = Watch(call, call.task or asyncio.current_task())
         self._new.add(watch)
         if not self._ticking:
             self._ticking = True
