@@ -6,6 +6,7 @@ its start is done here too.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from string import Template
 from types import ModuleType
@@ -99,8 +100,8 @@ def declare(operations: int, *, tables: bool = False) -> list[Module]:
         for number in range(start, min(start + ENTITIES_PER_MODULE, count)):
             text = ENTITY + TABLE if tables else ENTITY
             source.append(Template(text).substitute(noun=f"Thing{number}", name=f"thing{number}"))
-        written = ModuleType(f"benchmarks_part{part}")
-        exec(compile("".join(source), f"<{written.__name__}>", "exec"), written.__dict__)  # our own text
+        written = sys.modules[f"benchmarks_part{part}"] = ModuleType(f"benchmarks_part{part}")
+        exec(compile("".join(source), f"<{written.__name__}>", "exec", dont_inherit=True), written.__dict__)  # our own text
         modules.append(written.__dict__["module"])
     return modules
 
