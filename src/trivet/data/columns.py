@@ -382,10 +382,23 @@ def _scaled(value: Value) -> Codec:
     return lambda number: int(number.scaleb(scale))
 
 
+PLACES = 2
+"""Digits after the point that a decimal is read back with even where they are zero."""
+
+
 def _unscaled(value: Value) -> Codec:
     assert value.digits is not None
-    scale = -value.digits.scale
-    return lambda number: Decimal(number).scaleb(scale)
+    scale = value.digits.scale
+
+    def unscale(number: int) -> Decimal:
+        """Keep two digits after the point and no zeros behind them: money is written so, 12.50 and 0.0125."""
+        places = scale
+        while places > PLACES and number % 10 == 0:
+            number //= 10
+            places -= 1
+        return Decimal(number).scaleb(-places)
+
+    return unscale
 
 
 def _no_codec(value: Value) -> Codec | None:
