@@ -26,8 +26,8 @@ async def test_two_hundred_parallel_orders_for_the_last_fifty_items_sell_exactly
             answers = await asyncio.gather(
                 *(place(client, customer["id"], {product["id"]: 1}) for _ in range(PARALLEL))
             )
-            assert Counter(answer.status_code for answer in answers) == {201: LEFT, 400: PARALLEL - LEFT}
-            refusals = [answer.json() for answer in answers if answer.status_code == 400]
+            assert Counter(answer.status_code for answer in answers) == {201: LEFT, 409: PARALLEL - LEFT}
+            refusals = [answer.json() for answer in answers if answer.status_code == 409]
             assert {refusal["reason"] for refusal in refusals} == {"OUT_OF_STOCK"}
             assert (await get(client, f"/v1/products/{product['id']}"))["stock"] == 0
             orders = await all_settled(client, customer["id"])

@@ -78,14 +78,14 @@ async def test_a_shipped_order_can_not_be_cancelled(client: httpx2.AsyncClient) 
     order = await ok(await place(client, customer["id"], {chair["id"]: 1}), 201)
     await settled(client, order["id"])
     assert (await ok(await client.post(f"/v1/orders/{order['id']}:ship")))["status"] == "SHIPPED"
-    refused = await ok(await client.post(f"/v1/orders/{order['id']}:cancel", json={"reason": "too late"}), 400)
+    refused = await ok(await client.post(f"/v1/orders/{order['id']}:cancel", json={"reason": "too late"}), 409)
     assert refused["reason"] == "STATUS_CHANGE_REFUSED"
 
 
 async def test_an_order_for_more_than_there_is_takes_nothing(client: httpx2.AsyncClient) -> None:
     customer = await new_customer(client)
     plenty, few = await new_product(client, stock=10), await new_product(client, stock=1)
-    refused = await ok(await place(client, customer["id"], {plenty["id"]: 1, few["id"]: 2}), 400)
+    refused = await ok(await place(client, customer["id"], {plenty["id"]: 1, few["id"]: 2}), 409)
     assert (refused["reason"], refused["product_id"]) == ("OUT_OF_STOCK", few["id"])
     assert (refused["wanted"], refused["left"]) == (2, 1)
     assert (await get(client, f"/v1/products/{plenty['id']}"))["stock"] == 10

@@ -71,7 +71,7 @@ class ProductUnknown(NotFound):
     product_id: ProductId
 
 
-class OutOfStock(FailedPrecondition):
+class OutOfStock(FailedPrecondition, status=409):
     """There is not enough of a product left."""
 
     product_id: ProductId

@@ -84,7 +84,7 @@ class Order(Struct):
     update_time: datetime
 
 
-class StatusChangeRefused(FailedPrecondition):
+class StatusChangeRefused(FailedPrecondition, status=409):
     """An order in this status can not get that one."""
 
     order_id: OrderId
@@ -92,7 +92,7 @@ class StatusChangeRefused(FailedPrecondition):
     wanted: OrderStatus
 
 
-class CurrenciesDiffer(FailedPrecondition):
+class CurrenciesDiffer(FailedPrecondition, status=409):
     """The products of one order are priced in more than one currency."""
 
     currencies: tuple[str, ...]
