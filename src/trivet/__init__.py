@@ -39,7 +39,7 @@ from trivet.core.value import Money, digits
 
 if TYPE_CHECKING:
     from trivet.app import App
-    from trivet.data import PUBLIC, Listing, Table, Unique, contains, not_, one_of, starts_with
+    from trivet.data import PUBLIC, Listing, Selection, Table, Unique, contains, not_, one_of, starts_with
 
 __version__ = "0.1.0"
 
@@ -84,6 +84,7 @@ __all__ = [
     "Read",
     "Resource",
     "Run",
+    "Selection",
     "Stream",
     "Struct",
     "Table",
@@ -105,7 +106,8 @@ __all__ = [
 _LATER = {
     "App": "trivet.app",
     **dict.fromkeys(
-        ("PUBLIC", "Listing", "Table", "Unique", "contains", "not_", "one_of", "starts_with"), "trivet.data"
+        ("PUBLIC", "Listing", "Selection", "Table", "Unique", "contains", "not_", "one_of", "starts_with"),
+        "trivet.data",
     ),
 }
 """Names whose modules are imported when they are first asked for, so that `import trivet` stays light."""

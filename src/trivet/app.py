@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trivet.contracts.lint import lint
 from trivet.contracts.model import Api, describe
@@ -22,6 +22,9 @@ from trivet.policies.work import UnitOfWork
 from trivet.runtime import Runtime
 from trivet.settings import Settings, load
 from trivet.telemetry.log import Sink
+
+if TYPE_CHECKING:
+    from trivet.data.plan import Plans
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -79,16 +82,20 @@ class App:
 
     def describe(self) -> tuple[Api, list[Fault]]:
         """Return the model of the API and everything that keeps the app from starting."""
+        api, _, faults = self._decide()
+        return api, faults
+
+    def _decide(self) -> tuple[Api, Plans, list[Fault]]:
+        """Read the modules, compile their tables, and collect what is wrong on every floor."""
         from trivet.data.catalog import bind, open_database
         from trivet.messaging.subscribers import check
 
         settings = self.settings
         api, faults = describe(self.name, self.modules, settings.rest.custom_methods)
+        dialect = open_database(settings.database.url.reveal()).dialect
+        plans, tables = bind(self.modules, dialect, settings.secret_key.reveal().encode())
         own = [fault for module in self.modules for fault in module.faults]
-        tables = bind(
-            self.modules, open_database(settings.database.url.reveal()).dialect, settings.secret_key.reveal().encode()
-        )
-        return api, [*own, *self._faults(), *faults, *tables, *check(self.modules)]
+        return api, plans, [*own, *self._faults(), *faults, *tables, *check(self.modules)]
 
     def lint(self) -> list[Fault]:
         """Return what does not keep the app from starting but should be better."""
@@ -104,10 +111,10 @@ class App:
         Raises:
             FaultyApp: With everything that is wrong.
         """
-        api, faults = self.describe()
+        api, plans, faults = self._decide()
         if faults:
             raise FaultyApp(self.name, faults)
-        return Service(self, api, clock=clock, sink=sink)
+        return Service(self, api, plans, clock=clock, sink=sink)
 
     def _faults(self) -> list[Fault]:
         found: list[Fault] = []
@@ -203,16 +210,19 @@ class Service:
     Args:
         app: The app.
         api: The model of its API.
+        plans: What was compiled for its tables.
         clock: Time and identifiers.
         sink: Where log lines go.
     """
 
-    def __init__(self, app: App, api: Api, *, clock: Clock | None = None, sink: Sink | None = None) -> None:
+    def __init__(
+        self, app: App, api: Api, plans: Plans, *, clock: Clock | None = None, sink: Sink | None = None
+    ) -> None:
         from trivet.transports.front import Front
 
         self.app = app
         self.api = api
-        self.runtime = Runtime(app.name, app.settings, app.modules, app.resources, clock=clock, sink=sink)
+        self.runtime = Runtime(app.name, app.settings, app.modules, app.resources, plans=plans, clock=clock, sink=sink)
         for module in {*app.modules, *(op.module for op in api.operations)}:
             for operation in module.operations:
                 self.runtime.handlers.root[operation] = chain.call(operation, self.runtime)

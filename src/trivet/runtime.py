@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -48,6 +48,7 @@ class Runtime:
         settings: What the process was told.
         modules: The app's modules.
         resources: What the team brings.
+        plans: What was compiled for each table.
         clock: Time and identifiers; the machine's by default.
         sink: Where log lines go; standard output by default.
 
@@ -64,6 +65,7 @@ class Runtime:
         modules: Sequence[Module],
         resources: Sequence[Resource[Any]] = (),
         *,
+        plans: Mapping[Any, Any] | None = None,
         clock: Clock | None = None,
         sink: Sink | None = None,
     ) -> None:
@@ -84,6 +86,7 @@ class Runtime:
         self.feed: Feed | None = None
         self.ready = False
         self.draining = False
+        self.plans: Mapping[Any, Any] = plans or {}
         self._resources = tuple(resources)
         self._opened: dict[int, Any] = {}
         self._stack = AsyncExitStack()

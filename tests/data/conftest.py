@@ -23,6 +23,7 @@ from trivet.core.principal import ANONYMOUS, Principal
 from trivet.core.resource import Resource
 from trivet.data.catalog import bind, open_database, schema
 from trivet.data.database import Database, Session
+from trivet.data.plan import Plans
 from trivet.data.statement import Statement
 
 V = TypeVar("V")
@@ -35,7 +36,8 @@ ENGINES = ["sqlite"]
 class FakeWork:
     """What stands behind a context, without an app: data needs a caller, a time and a session."""
 
-    def __init__(self, session: Session, principal: Principal) -> None:
+    def __init__(self, session: Session, plans: Plans, principal: Principal) -> None:
+        self.plans: Mapping[Any, Any] = plans
         self.principal = principal
         self.tenant = principal.tenant
         self.deadline = Deadline(float("inf"), SystemClock())
@@ -75,15 +77,16 @@ class FakeWork:
 class Store:
     """A database and the contexts of one module on it."""
 
-    def __init__(self, database: Database, module: Module) -> None:
+    def __init__(self, database: Database, module: Module, plans: Plans) -> None:
         self.database = database
+        self.plans = plans
         self.module = module
 
     @asynccontextmanager
     async def reading(self, principal: Principal = ANONYMOUS, *, unrestricted: bool = False) -> AsyncIterator[Read]:
         session = self.database.session(write=False)
         try:
-            yield Read(FakeWork(session, principal), self.module, unrestricted)
+            yield Read(FakeWork(session, self.plans, principal), self.module, unrestricted)
         finally:
             await session.close()
 
@@ -91,7 +94,7 @@ class Store:
     async def writing(self, principal: Principal = ANONYMOUS, *, unrestricted: bool = False) -> AsyncIterator[Write]:
         session = self.database.session(write=True)
         try:
-            yield Write(FakeWork(session, principal), self.module, unrestricted)
+            yield Write(FakeWork(session, self.plans, principal), self.module, unrestricted)
             await session.commit()
         finally:
             await session.close()
@@ -121,10 +124,10 @@ def store(database: Database) -> Opener:
     """Bind a module and create its tables."""
 
     async def prepare(module: Module) -> Store:
-        faults = bind([module], database.dialect, KEY)
+        plans, faults = bind([module], database.dialect, KEY)
         assert not faults, "\n".join(map(str, faults))
         await database.create(schema([module], database.dialect))
-        return Store(database, module)
+        return Store(database, module, plans)
 
     return prepare
 
@@ -142,7 +145,7 @@ class Engine:
 
     async def empty(self, module: Module) -> Store:
         """Bind a module, and make its tables empty."""
-        faults = bind([module], self.database.dialect, KEY)
+        plans, faults = bind([module], self.database.dialect, KEY)
         assert not faults, "\n".join(map(str, faults))
         tables = schema([module], self.database.dialect)
         await self.database.create(tables)
@@ -150,7 +153,7 @@ class Engine:
         for table in tables:
             await session.execute(Statement(sa.delete(table)), ())
         await session.commit()
-        return Store(self.database, module)
+        return Store(self.database, module, plans)
 
     def close(self) -> None:
         self.runner.run(self.database.close())

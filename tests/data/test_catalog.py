@@ -12,8 +12,10 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from tests.data.conftest import FakeWork
 from trivet.core.context import Read
 from trivet.core.module import Module
+from trivet.core.principal import Principal
 from trivet.core.shape import Struct
 from trivet.data import PUBLIC, Table, Unique
 from trivet.data.catalog import bind, schema
@@ -89,7 +91,7 @@ def test_a_faulty_table_stops_the_start(case: str) -> None:
     declare, rule, problem = FAULTY[case]
     module = Module("stock")
     declare(module)
-    faults = bind([module], "sqlite", b"k")
+    _, faults = bind([module], "sqlite", b"k")
     assert [fault.rule for fault in faults] == [rule]
     assert problem in faults[0].problem
     assert faults[0].mend
@@ -140,7 +142,7 @@ def _anded(i: Item, name: str) -> bool:
 def test_a_faulty_listing_stops_the_start(declare: Callable[[Module], Any], rule: str, problem: str) -> None:
     module = Module("stock")
     declare(module)
-    [fault] = bind([module], "sqlite", b"k")
+    _, [fault] = bind([module], "sqlite", b"k")
     assert fault.rule == rule
     assert problem in fault.problem
 
@@ -149,7 +151,7 @@ def test_all_faults_are_found_at_once() -> None:
     first, second = Module("first"), Module("second")
     item(first, readable=None, unique=["x"])
     item(second, writable=None)
-    assert len(bind([first, second], "sqlite", b"k")) == 3
+    assert len(bind([first, second], "sqlite", b"k")[1]) == 3
 
 
 class Count(Struct):
@@ -164,7 +166,7 @@ def test_a_selection_of_another_modules_table_stops_the_start() -> None:
     def count(rows: Rows) -> sa.Select[Any]:
         return sa.select(sa.func.count().label("number")).select_from(rows[theirs])
 
-    [fault] = bind([module, other], "sqlite", b"k")
+    _, [fault] = bind([module, other], "sqlite", b"k")
     assert fault.rule == "selection"
     assert "belongs to module other" in fault.problem
 
@@ -177,7 +179,7 @@ def test_a_selection_that_does_not_give_its_shape_stops_the_start() -> None:
     def names(rows: Rows) -> sa.Select[Any]:
         return sa.select(rows[mine].c.name)
 
-    [fault] = bind([module], "sqlite", b"k")
+    _, [fault] = bind([module], "sqlite", b"k")
     assert "it selects name; Count has number" in fault.problem
 
 
@@ -190,7 +192,7 @@ def test_tables_compile_for_every_dialect(dialect: Any) -> None:
     def by_name(i: Item, name: str | None = None) -> bool:
         return i.name == name
 
-    assert bind([module], dialect, b"k") == []
+    assert bind([module], dialect, b"k")[1] == []
     [table] = schema([module], dialect)
     assert table.fullname == ("stock.items" if dialect == "postgresql" else "stock_items")
     assert sorted(str(index.name).removeprefix("ix_").removeprefix(f"{table.name}_") for index in table.indexes) == [
@@ -204,9 +206,9 @@ def test_tables_compile_for_every_dialect(dialect: Any) -> None:
 async def test_a_table_of_no_app_says_what_to_do() -> None:
     module = Module("stock")
     items = item(module)
-    ctx: Any = Read.__new__(Read)
-    with pytest.raises(RuntimeError, match="build the app first"):
-        await items.find(ctx, UUID(int=1))
+    nowhere: Any = None
+    with pytest.raises(RuntimeError, match=r"list .* in App"):
+        await items.find(Read(FakeWork(nowhere, {}, Principal()), module), UUID(int=1))
 
 
 def test_declaring_tables_loads_no_sqlalchemy() -> None:

@@ -351,12 +351,13 @@ async def test_pages_are_read_from_an_index_without_sorting(tmp_path: Path) -> N
     def by_group(e: Entry, group: str | None = None) -> bool:
         return e.group == group
 
-    assert bind([module], "sqlite", b"k") == []
+    plans, faults = bind([module], "sqlite", b"k")
+    assert faults == []
     database = SqliteDatabase(tmp_path / "plans.db")
     await database.open()
     await database.create(schema([module], "sqlite"))
     driver = await database.session(write=False).driver_connection()
-    plan = entries.plan.listings[by_group]
+    plan = plans[entries].listings[by_group]
     for query in (*plan.first[0], *plan.first[1], *plan.next[0], *plan.next[1]):
         sql = query.statement.on("sqlite").sql
         steps = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?"))]

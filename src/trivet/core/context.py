@@ -68,6 +68,11 @@ class Work(Protocol):
         """The open store of the floor above; only that floor knows its type."""
         ...
 
+    @property
+    def plans(self) -> Mapping[Any, Any]:
+        """What that floor compiled for the app, by table."""
+        ...
+
     def new_id(self) -> UUID:
         """Return a new identifier."""
         ...

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from trivet.core.fault import Fault
 from trivet.core.module import Module
 from trivet.data.database import Database, Dialect, Session
-from trivet.data.plan import TablePlan
+from trivet.data.plan import Plans, TablePlan
 from trivet.data.resolve import ResolvedTable, resolve
 from trivet.data.schema import table_of
 from trivet.data.selection import bind_selection
@@ -20,7 +20,7 @@ from trivet.data.statement import Statement
 from trivet.data.where import UnfitConstant
 
 
-def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> list[Fault]:
+def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> tuple[Plans, list[Fault]]:
     """Compile everything that the modules' tables will run.
 
     Args:
@@ -29,11 +29,11 @@ def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> lis
         signing_key: Signs page tokens.
 
     Returns:
-        What is wrong with the tables; when it is nothing, their verbs can be used.
+        The plans by table, which a unit of work needs for their verbs, and what is wrong with the tables.
     """
     found, faults = _resolved(modules)
     metadata = sa.MetaData()
-    bound: list[TablePlan[Any]] = []
+    plans: Plans = {}
     for resolved in found:
         table = resolved.declared
         try:
@@ -44,12 +44,11 @@ def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> lis
                 Fault(rule="table-rule", place=table.place, problem=what, mend="Use a value that fits the field.")
             )
         else:
-            table._plan = plan
-            bound.append(plan)
-    for plan in bound:
-        for selection in plan.resolved.declared.selections:
-            faults += bind_selection(selection, plan)
-    return faults
+            plans[table] = plan
+    for table in plans:
+        for selection in table.selections:
+            faults += bind_selection(selection, plans)
+    return plans, faults
 
 
 def schema(modules: Iterable[Module], dialect: Dialect) -> list[sa.Table]:

@@ -27,7 +27,7 @@ from trivet.data.pagetoken import context_of
 from trivet.data.resolve import ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
 from trivet.data.statement import DIALECTS, Statement, any_of, list_value
-from trivet.data.table import Listing, Selection, Unique
+from trivet.data.table import Listing, Selection, Table, Unique
 from trivet.data.where import Source, Where
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -229,6 +229,10 @@ class TablePlan(Generic[T]):
         if not values:  # nothing but a key: to find the row is all there is to do
             values = {name: self.table.c[name] for name in key}
         return sa.update(self.table).values(values).where(*conditions, *guard)
+
+
+Plans = dict[Table[Any, Any], TablePlan[Any]]
+"""What one app compiled, by table."""
 
 
 class ListingPlan:

@@ -15,7 +15,7 @@ from trivet.data.columns import Unfit, Unmapped, encoder, value_of
 from trivet.data.database import Dialect, Row
 from trivet.data.expression import TRUE, Argument
 from trivet.data.mapping import Mapping, columns_of
-from trivet.data.plan import Query, TablePlan
+from trivet.data.plan import Plans, Query, TablePlan
 from trivet.data.resolve import signature_of
 from trivet.data.sqltypes import sql_type
 from trivet.data.table import Selection, Table
@@ -29,14 +29,15 @@ class Foreign(Exception):
 class Rows:
     """The rows that the caller of a select may read: ``rows[products]`` has the table's columns in ``.c``."""
 
-    def __init__(self, module: Module, where: _Guards) -> None:
+    def __init__(self, module: Module, plans: Plans, where: _Guards) -> None:
         self._module = module
+        self._plans = plans
         self._guards = where
 
     def __getitem__(self, table: Table[Any, Any]) -> sa.Subquery:
         if table.module is not self._module:
             raise Foreign(f"{table!r} belongs to module {table.module.name}")
-        return self._guards.guarded(table.plan)
+        return self._guards.guarded(self._plans[table])
 
 
 class _Guards:
@@ -68,20 +69,21 @@ class SelectionPlan:
         decode: Turns rows into objects of the result's shape.
     """
 
-    def __init__(self, selection: Selection[Any, ...], dialect: Dialect) -> None:
+    def __init__(self, selection: Selection[Any, ...], plans: Plans, dialect: Dialect) -> None:
         columns, problems = columns_of(selection.shape)
         if problems:
             raise Unmapped(f"{selection.shape.__name__}.{problems[0].field}: {problems[0].problem}", problems[0].mend)
         arguments, self.arguments = signature_of(selection.function)
         names = [column.name for column in columns]
-        self._restricted = self._query(selection, arguments, names, dialect, restricted=True)
-        self._unrestricted = self._query(selection, arguments, names, dialect, restricted=False)
+        self._restricted = self._query(selection, plans, arguments, names, dialect, restricted=True)
+        self._unrestricted = self._query(selection, plans, arguments, names, dialect, restricted=False)
         mapping: Mapping[msgspec.Struct] = Mapping(selection.shape, columns, dialect)
         self._mapping = mapping
 
     def _query(
         self,
         selection: Selection[Any, ...],
+        plans: Plans,
         arguments: Sequence[Argument],
         names: Sequence[str],
         dialect: Dialect,
@@ -94,7 +96,7 @@ class SelectionPlan:
             value = value_of(argument.annotation)
             sources[argument.name] = _argument(argument, encoder(value, dialect))
             binds[argument.name] = sa.bindparam(argument.name, type_=sql_type(value, dialect))
-        rows = Rows(selection.table.module, _Guards(dialect, restricted, sources))
+        rows = Rows(selection.table.module, plans, _Guards(dialect, restricted, sources))
         clause = selection.function(rows, **binds)
         if not isinstance(clause, sa.Select | sa.CompoundSelect):
             raise Unmapped("it does not return a select", "Return sa.select(...).")
@@ -128,11 +130,11 @@ def _argument(argument: Argument, encode: Any) -> Source:
     return source
 
 
-def bind_selection(selection: Selection[Any, ...], plan: TablePlan[Any]) -> list[Fault]:
+def bind_selection(selection: Selection[Any, ...], plans: Plans) -> list[Fault]:
     """Compile a select into its table's plan, or say what is wrong with it."""
-    mend = "See Table.selection."
+    plan, mend = plans[selection.table], "See Table.selection."
     try:
-        plan.selections[selection] = SelectionPlan(selection, plan.dialect)
+        plan.selections[selection] = SelectionPlan(selection, plans, plan.dialect)
     except Foreign as foreign:
         problem, mend = str(foreign), "Select from this module's tables, and call an operation for the rest."
     except Unmapped as unmapped:

@@ -24,7 +24,7 @@ from trivet.core.module import Module
 from trivet.core.page import Page, PageRequest
 from trivet.core.principal import Principal
 from trivet.data import pagetoken
-from trivet.data.access import session_of, tenant_of
+from trivet.data.access import plan_of, session_of, tenant_of
 from trivet.data.database import UniqueViolated
 from trivet.data.mapping import value_at
 
@@ -135,7 +135,6 @@ class Table(Generic[T, K]):
         self.listings: list[Listing[T, ...]] = []
         self.selections: list[Selection[Any, ...]] = []
         self.place = place_of_caller()
-        self._plan: TablePlan[T] | None = None
         module.tables.append(self)
 
     def __repr__(self) -> str:
@@ -193,7 +192,7 @@ class Table(Generic[T, K]):
 
     async def find(self, ctx: Read, key: K, /) -> T | None:
         """Return the row, or ``None`` where there is none that the caller may read."""
-        plan = self.plan
+        plan = plan_of(ctx, self)
         query = plan.get[plan.readable.choose(ctx)]
         rows = await session_of(ctx, self).fetch(query.statement, query.values(ctx, plan.key.parts(key)))
         return plan.mapping.decode(rows)[0] if rows else None
@@ -205,7 +204,7 @@ class Table(Generic[T, K]):
             ctx: The context.
             keys: Any number of keys, repeated or not; one statement is run.
         """
-        plan = self.plan
+        plan = plan_of(ctx, self)
         return await self._many(ctx, keys, plan.get_many[plan.readable.choose(ctx)])
 
     async def lock(self, ctx: Write, key: K, /) -> T:
@@ -217,7 +216,7 @@ class Table(Generic[T, K]):
         Raises:
             NotFound: There is none that the caller may read.
         """
-        plan = self.plan
+        plan = plan_of(ctx, self)
         query = plan.lock[plan.readable.choose(ctx)]
         session = session_of(ctx, self, write=True)
         rows = await session.fetch(query.statement, query.values(ctx, plan.key.parts(key)))
@@ -231,12 +230,12 @@ class Table(Generic[T, K]):
         The rows are locked in the order of their keys, so that two transactions that lock several never wait for each
         other in a circle.
         """
-        plan = self.plan
+        plan = plan_of(ctx, self)
         session_of(ctx, self, write=True)
         return await self._many(ctx, keys, plan.lock_many[plan.readable.choose(ctx)])
 
     async def _many(self, ctx: Read, keys: Sequence[K], query: Any) -> list[T | None]:
-        plan = self.plan
+        plan = plan_of(ctx, self)
         session = session_of(ctx, self)
         if not keys:
             return []
@@ -259,7 +258,7 @@ class Table(Generic[T, K]):
         Raises:
             InvalidArgument: The token is not one of this list with these arguments.
         """
-        plan = self.plan
+        plan = plan_of(ctx, self)
         lists = plan.listings[listing]
         arguments = lists.arguments(*args, **kwargs)
         limit = page.limit
@@ -272,7 +271,7 @@ class Table(Generic[T, K]):
             after = pagetoken.read(page.page_token, lists.token_type, context, plan.signing_key)
             own = (*arguments, *after, limit + 1)
         rows = await session_of(ctx, self).fetch(query.statement, query.values(ctx, own))
-        return self._page(lists, rows, limit, context)
+        return self._page(plan, lists, rows, limit, context)
 
     async def page_by(
         self,
@@ -301,7 +300,7 @@ class Table(Generic[T, K]):
             if len(parents) != 1:
                 raise InvalidArgument(detail="A page token continues one list; ask for one parent.")
             return [await self.page(ctx, listing, page, parents[0], *args, **kwargs)]
-        plan = self.plan
+        plan = plan_of(ctx, self)
         lists = plan.listings[listing]
         session = session_of(ctx, self)
         distinct = list(dict.fromkeys(parents))
@@ -316,14 +315,13 @@ class Table(Generic[T, K]):
             groups.setdefault(row[-1], []).append(row[:-1])
         pages = {
             parent: self._page(
-                lists, groups.get(lists.encode_parent(parent), []), limit, lists.context((parent, *arguments[1:]))
+                plan, lists, groups.get(lists.encode_parent(parent), []), limit, lists.context((parent, *arguments[1:]))
             )
             for parent in distinct
         }
         return [pages[parent] for parent in parents]
 
-    def _page(self, lists: Any, rows: list[Any], limit: int, context: bytes) -> Page[T]:
-        plan = self.plan
+    def _page(self, plan: TablePlan[T], lists: Any, rows: list[Any], limit: int, context: bytes) -> Page[T]:
         if len(rows) <= limit:
             return Page(items=plan.mapping.decode(rows))
         items = plan.mapping.decode(rows[:limit])
@@ -338,7 +336,7 @@ class Table(Generic[T, K]):
             *args: The selection's arguments.
             **kwargs: The selection's arguments.
         """
-        selects = self.plan.selections[selection]
+        selects = plan_of(ctx, self).selections[selection]
         query = selects.query(ctx)
         rows = await session_of(ctx, self).fetch(query.statement, query.values(ctx, selects.arguments(*args, **kwargs)))
         decoded: list[R] = selects.decode(rows)
@@ -354,17 +352,17 @@ class Table(Generic[T, K]):
             AlreadyExists: Its key, or something unique, is taken; or the error that the `Unique` declares.
             InvalidArgument: A column can not hold its value.
         """
-        plan = self.plan
+        plan = plan_of(ctx, self)
         session = session_of(ctx, self, write=True)
         self._permit(ctx, row)
         try:
             await session.execute(plan.insert, plan.mapping.encode(row))
         except UniqueViolated as violated:
-            raise self._taken(violated, row) from violated
+            raise self._taken(plan, violated, row) from violated
 
     async def insert_many(self, ctx: Write, rows: Sequence[T], /) -> None:
         """Add rows, all or none; raises what `insert` raises."""
-        plan = self.plan
+        plan = plan_of(ctx, self)
         session = session_of(ctx, self, write=True)
         for row in rows:
             self._permit(ctx, row)
@@ -372,7 +370,7 @@ class Table(Generic[T, K]):
         try:
             await session.execute_many(plan.insert, encoded)
         except UniqueViolated as violated:
-            raise self._taken(violated, rows[0] if len(rows) == 1 else None) from violated
+            raise self._taken(plan, violated, rows[0] if len(rows) == 1 else None) from violated
 
     async def update(self, ctx: Write, row: T, /) -> T:
         """Replace the row of that key; with a ``version``, only if it is still the one that this row was made from.
@@ -388,7 +386,7 @@ class Table(Generic[T, K]):
             Conflict: Somebody else changed it first.
             AlreadyExists: Something unique is taken; or the error that the `Unique` declares.
         """
-        plan = self.plan
+        plan = plan_of(ctx, self)
         session = session_of(ctx, self, write=True)
         if plan.versioned:
             expected = value_at(row, ("version",))
@@ -401,7 +399,7 @@ class Table(Generic[T, K]):
         try:
             changed = await session.execute(query.statement, query.values(ctx, own))
         except UniqueViolated as violated:
-            raise self._taken(violated, row) from violated
+            raise self._taken(plan, violated, row) from violated
         if not changed:
             raise await self._refusal(ctx, plan.key.of(row))
         return row
@@ -414,7 +412,7 @@ class Table(Generic[T, K]):
             PermissionDenied: The caller may not write it.
             Conflict: It is not of that version any more.
         """
-        plan = self.plan
+        plan = plan_of(ctx, self)
         session = session_of(ctx, self, write=True)
         if version is not None and not plan.versioned:
             raise TypeError(f"{self!r} has no versions: its shape has no field `version: int`")
@@ -426,7 +424,7 @@ class Table(Generic[T, K]):
 
     def _permit(self, ctx: Write, row: T) -> None:
         """Check a new row, or the new state of one, before it is stored."""
-        plan = self.plan
+        plan = plan_of(ctx, self)
         if plan.tenant_of_row is not None and plan.tenant_of_row(row) != tenant_of(ctx):
             raise PermissionDenied(detail=f"This {self.shape.__name__} belongs to another tenant.")
         if not ctx._unrestricted and not plan.may_write(ctx.principal, row, ()):
@@ -437,33 +435,19 @@ class Table(Generic[T, K]):
         row = await self.find(ctx, key)
         if row is None:
             return self._missing(key)
-        if not ctx._unrestricted and not self.plan.may_write(ctx.principal, row, ()):
+        if not ctx._unrestricted and not plan_of(ctx, self).may_write(ctx.principal, row, ()):
             return PermissionDenied()
         return Conflict()
 
     def _missing(self, key: K) -> NotFound:
         return NotFound(detail=f"{self.shape.__name__} {_shown(key)} does not exist.")
 
-    def _taken(self, violated: UniqueViolated, row: T | None) -> Error:
-        unique = self.plan.uniques.get(frozenset(violated.columns))
+    def _taken(self, plan: TablePlan[T], violated: UniqueViolated, row: T | None) -> Error:
+        unique = plan.uniques.get(frozenset(violated.columns))
         if unique is not None and unique.error is not None and row is not None:
             return unique.error(row)
         fields = ", ".join(unique.fields if unique is not None else violated.columns)
         return AlreadyExists(detail=f"A {self.shape.__name__} with this {fields} exists already.")
-
-    @property
-    def plan(self) -> TablePlan[T]:
-        """What was compiled when the app was built.
-
-        Raises:
-            RuntimeError: No app was built with the table's module.
-        """
-        plan = self._plan
-        if plan is None:
-            raise RuntimeError(
-                f"{self!r} is not bound: list {self.module!r} in App(modules=...) and build the app first"
-            )
-        return plan
 
 
 def _shown(key: Any) -> str:

@@ -100,6 +100,11 @@ class UnitOfWork:
             )
         return self._session
 
+    @property
+    def plans(self) -> Mapping[Any, Any]:
+        """What the app compiled for its tables."""
+        return self.runtime.plans
+
     def new_id(self) -> UUID:
         """Return a new identifier."""
         return self.runtime.clock.new_id()
