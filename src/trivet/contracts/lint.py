@@ -11,6 +11,7 @@ from trivet.contracts.model import Api, ApiOperation, type_problem
 from trivet.core.decode import patched_shape
 from trivet.core.fault import Fault
 from trivet.core.patch import patch_shape
+from trivet.core.typeinfo import info_of
 
 
 def lint(api: Api) -> list[Fault]:
@@ -43,7 +44,7 @@ def unbounded(op: ApiOperation) -> Iterator[tuple[str, str]]:
     for parameter in op.signature.parameters:
         if type_problem(parameter.type) is None:
             patched = patched_shape(parameter.type)
-            info = kinds.type_info(patch_shape(patched) if patched is not None else parameter.type)
+            info = info_of(patch_shape(patched) if patched is not None else parameter.type)
             yield from _unbounded(info, parameter.name, set())
 
 

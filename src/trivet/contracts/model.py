@@ -26,6 +26,7 @@ from trivet.core.operation import Operation
 from trivet.core.patch import patch_shape
 from trivet.core.shape import Struct
 from trivet.core.signature import Parameter, Signature
+from trivet.core.typeinfo import info_of
 
 CustomMethods = Literal["colon", "slash"]
 
@@ -333,7 +334,7 @@ def type_problem(annotation: Any) -> str | None:
     patched = patched_shape(annotation)
     try:
         wire = annotation if patched is None else patch_shape(patched)
-        info = kinds.type_info(wire)
+        info = info_of(wire)
         msgspec.json.Decoder(wire)
     except (TypeError, NotImplementedError, ValueError, RecursionError) as unknown:
         return str(unknown).split("\n", 1)[0]

@@ -19,6 +19,7 @@ from trivet.core.decode import patched_shape
 from trivet.core.naming import pascal
 from trivet.core.patch import accepts_none, nested_shape
 from trivet.core.shape import Struct
+from trivet.core.typeinfo import info_of
 from trivet.core.value import MAX_SAFE_INTEGER, Digits
 
 View = Literal["input", "output"]
@@ -44,11 +45,11 @@ class Schemas:
         patched = patched_shape(annotation)
         if patched is not None:
             return self._patch(patched)
-        return self._schema(kinds.type_info(annotation), view, None)
+        return self._schema(info_of(annotation), view, None)
 
     def text(self, annotation: Any) -> Schema:
         """Return the schema of a value that stands in a URL, where a decimal is text and nothing is ``null``."""
-        info = kinds.type_info(annotation)
+        info = info_of(annotation)
         while isinstance(info, kinds.UnionType):
             info = next(m for m in info.types if not isinstance(m, kinds.NoneType))
         schema = self._schema(info, "input", None)
@@ -151,7 +152,7 @@ class Schemas:
     def _expansions(self, shape: Any) -> Schema:
         return {
             name: {
-                **self._schema(kinds.type_info(edge.signature.result), "output", None),
+                **self._schema(info_of(edge.signature.result), "output", None),
                 "description": f"Only with `expand={name}`.",
             }
             for name, edge in sorted(self._edges.get(shape, {}).items())
@@ -227,7 +228,7 @@ def as_json(value: Any) -> Any:
 
 def said_besides(annotation: Any) -> Schema:
     """Return what ``Meta`` adds to the schema of a type."""
-    info = kinds.type_info(annotation)
+    info = info_of(annotation)
     return as_json(info.extra_json_schema or {}) if isinstance(info, kinds.Metadata) else {}
 
 

@@ -13,13 +13,15 @@ from typing import Any
 import msgspec
 from msgspec import inspect as kinds
 
+from trivet.core.typeinfo import info_of
+
 Copier = Callable[[Any], Any]
 
 
 def copier_for(type: Any) -> Copier | None:
     """Return what copies a value of the type, ``None`` where nothing in it can change."""
     try:
-        info = kinds.type_info(type)
+        info = info_of(type)
     except TypeError:
         return copy.deepcopy
     return _copier(info, {})

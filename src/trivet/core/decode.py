@@ -19,6 +19,7 @@ from msgspec import inspect as kinds
 
 from trivet.core.error import InvalidArgument, Violation
 from trivet.core.patch import Patch, nested_shape, patch_of, patch_shape
+from trivet.core.typeinfo import info_of
 from trivet.core.value import MAX_SAFE_INTEGER, Digits
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class Decoder(Generic[T]):
             converted = msgspec.convert(value, self._wire, strict=not text)
         except (msgspec.ValidationError, OverflowError) as refused:
             found: list[Violation] = []
-            walk(kinds.type_info(self._wire), value, pointer, found, text)
+            walk(info_of(self._wire), value, pointer, found, text)
             raise InvalidArgument(violations=tuple(found) or (translate(refused, pointer),)) from refused
         return self._finish(converted, pointer)
 
@@ -96,7 +97,7 @@ class Decoder(Generic[T]):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
             return _malformed(malformed)
         found: list[Violation] = []
-        walk(kinds.type_info(self._wire), parsed, "#", found, False)
+        walk(info_of(self._wire), parsed, "#", found, False)
         return InvalidArgument(violations=tuple(found) or (translate(refused, "#"),))
 
 
@@ -290,7 +291,7 @@ def escape(token: str) -> str:
 
 def check_for(type: Any) -> Check | None:
     """Return the check of integers and decimals inside the type, or ``None`` where there is nothing to check."""
-    return _check(kinds.type_info(type), None, {})
+    return _check(info_of(type), None, {})
 
 
 def _check(info: kinds.Type, extra: Mapping[str, Any] | None, known: dict[Any, Any]) -> Check | None:
@@ -429,7 +430,7 @@ def tolerant(type: Any) -> Callable[[bytes], Any]:
     case costs nothing more.
     """
     strict = msgspec.json.Decoder(type)
-    info = kinds.type_info(type)
+    info = info_of(type)
 
     def decode(data: bytes) -> Any:
         try:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from trivet.core.context import Read
 from trivet.data.database import Dialect
-from trivet.data.statement import DIALECTS, Form, Statement, as_given
+from trivet.data.statement import Form, Statement, as_given, compiler
 from trivet.data.where import Source
 
 Part = tuple[str | Source, ...]
@@ -27,7 +27,7 @@ HOLE = sa.text("\x1bconditions\x1b")
 
 def part_of(clause: sa.ClauseElement, dialect: Dialect, sources: dict[str, Source]) -> Part:
     """Compile a clause into text and the sources of its values; constants become sources of their own."""
-    compiled: Any = clause.compile(dialect=DIALECTS[dialect])
+    compiled: Any = clause.compile(dialect=compiler(dialect))
     names: Sequence[str] = compiled.positiontup or ()
     if dialect == "sqlite":
         pieces = str(compiled).split("?")

@@ -44,6 +44,7 @@ from msgspec import inspect as kinds
 
 from trivet.core.decode import tolerant
 from trivet.core.error import Error, InvalidArgument, OutOfRange, Violation
+from trivet.core.typeinfo import info_of
 from trivet.core.value import Digits
 from trivet.data.database import Dialect
 
@@ -143,7 +144,7 @@ def value_of(annotation: Any) -> Value:
     Raises:
         Unmapped: No column can hold them.
     """
-    info = kinds.type_info(annotation)
+    info = info_of(annotation)
     digits: Digits | None = None
     nullable = False
     while True:

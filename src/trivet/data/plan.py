@@ -26,7 +26,7 @@ from trivet.data.mapping import Column, Mapping, value_at
 from trivet.data.pagetoken import context_of
 from trivet.data.resolve import ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
-from trivet.data.statement import DIALECTS, Statement, any_of, list_value
+from trivet.data.statement import Statement, any_of, compiler, list_value
 from trivet.data.table import Listing, Selection, Table, Unique
 from trivet.data.where import Source, Where
 
@@ -119,7 +119,7 @@ class TablePlan(Generic[T]):
             frozenset(column.name for column in columns): unique for columns, unique in resolved.uniques
         }
         # One piece of text: to compile a list of columns anew for each of many statements takes most of an app's start.
-        quote = DIALECTS[dialect].identifier_preparer.format_column
+        quote = compiler(dialect).identifier_preparer.format_column
         every = ", ".join(quote(column) for column in table.c)
         self.columns: sa.ColumnElement[Any] = sa.literal_column(every)
         self.select: sa.Select[Any] = sa.select(self.columns).select_from(table)

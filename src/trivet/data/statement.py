@@ -13,18 +13,26 @@ statement costs what the driver costs. What that asks of whoever builds one:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.postgresql import JSONB, asyncpg
 
 from trivet.data.database import Dialect
 
-DIALECTS: dict[str, sa.Dialect] = {"sqlite": sqlite.dialect(paramstyle="qmark"), "postgresql": asyncpg.dialect()}  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
-"""Compilers only: neither loads its driver."""
+
+@cache
+def compiler(dialect: Dialect) -> sa.Dialect:
+    """Return SQLAlchemy's compiler for a dialect, imported when it is first used; no driver is loaded."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import asyncpg
+
+        return asyncpg.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.dialect(paramstyle="qmark")
 
 
 class Form:
@@ -85,7 +93,7 @@ class Statement:
 
 
 def _compile(clause: Any, dialect: Dialect, declared: tuple[str, ...] | None) -> Form:
-    compiled = clause.compile(dialect=DIALECTS[dialect])
+    compiled = clause.compile(dialect=compiler(dialect))
     sql = str(compiled).strip()
     if "POSTCOMPILE" in sql:
         raise ValueError(f"an expanding IN needs its values to be compiled; use any_of(): {sql}")
@@ -136,6 +144,8 @@ def any_of(columns: sa.ColumnElement[Any] | Sequence[sa.ColumnElement[Any]], par
             return columns == sa.any_(sa.bindparam(parameter, type_=sa.ARRAY(columns.type)))
         return columns.in_(sa.select(_members(parameter, "json_each").c.value))
     if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import JSONB
+
         members = sa.func.jsonb_array_elements(sa.bindparam(parameter, type_=JSONB)).table_valued("value")
         texts = [members.c.value.op("->>")(sa.literal_column(str(index))) for index in range(len(columns))]
         parts: list[Any] = [sa.cast(text, column.type) for text, column in zip(texts, columns, strict=True)]

@@ -18,7 +18,7 @@ from trivet.data.sqlite.connection import Connection
 from trivet.data.sqlite.errors import reraise
 from trivet.data.sqlite.session import ReadSession, SnapshotSession, WriteSession
 from trivet.data.sqlite.waiting import acquire, patiently
-from trivet.data.statement import DIALECTS, Statement
+from trivet.data.statement import Statement, compiler
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -133,7 +133,7 @@ class SqliteDatabase:
         """
         from sqlalchemy.schema import CreateIndex, CreateTable
 
-        dialect = DIALECTS["sqlite"]
+        dialect = compiler("sqlite")
         session = WriteSession(self, None)
         try:
             driver = await session.driver_connection()
