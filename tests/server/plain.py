@@ -19,6 +19,7 @@ async def app(
         return
     path: str = scope["path"]
     if path.startswith("/sleep/"):
+        print(f"sleeping {path}", flush=True)
         await asyncio.sleep(float(path.removeprefix("/sleep/")))
     elif path == "/die":
         os._exit(9)

@@ -11,11 +11,20 @@ import pytest
 
 from trivet.testing import Served, serve
 
+HERE = Path(__file__).parent
+
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    limits = {"TRIVET_SERVER__HEAD_TIMEOUT": "0.5", "TRIVET_LIMITS__HEADERS": "4096", "TRIVET_LIMITS__URL": "1024"}
-    with serve("plain:app", app_dir=Path(__file__).parent, environ=limits) as served:
+    limits = {"TRIVET_LIMITS__HEADERS": "4096", "TRIVET_LIMITS__URL": "1024"}
+    with serve("plain:app", app_dir=HERE, environ=limits) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Served]:
+    """A server that waits half a second for a head."""
+    with serve("plain:app", app_dir=HERE, environ={"TRIVET_SERVER__HEAD_TIMEOUT": "0.5"}) as served:
         yield served
 
 
@@ -72,16 +81,16 @@ def test_a_head_that_never_ends_is_refused(served: Served) -> None:
     assert not answer or problem(answer) == (431, "HEADERS_TOO_LARGE")
 
 
-def test_a_head_that_comes_too_slowly_is_refused(served: Served) -> None:
-    assert problem(send(served, b"GET / HTTP/1.1\r\nhost: x\r\n")) == (408, "REQUEST_TIMEOUT")
+def test_a_head_that_comes_too_slowly_is_refused(impatient: Served) -> None:
+    assert problem(send(impatient, b"GET / HTTP/1.1\r\nhost: x\r\n")) == (408, "REQUEST_TIMEOUT")
 
 
-def test_a_connection_on_which_nothing_comes_is_closed(served: Served) -> None:
-    assert send(served) == b""
+def test_a_connection_on_which_nothing_comes_is_closed(impatient: Served) -> None:
+    assert send(impatient) == b""
 
 
-def test_a_second_head_on_a_kept_connection_has_the_same_limit(served: Served) -> None:
-    answer = send(served, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"GET / HTTP/1.1\r\n")
+def test_a_second_head_on_a_kept_connection_has_the_same_limit(impatient: Served) -> None:
+    answer = send(impatient, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"GET / HTTP/1.1\r\n")
     first, second = answer.split(b"HTTP/1.1 408", 1)
     assert first.startswith(b"HTTP/1.1 200")
     assert b"REQUEST_TIMEOUT" in second

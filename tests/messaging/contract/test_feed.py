@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.messaging.contract.world import Happened, Other, World
+from tests.messaging.contract.world import Happened, Other, World, until
 from trivet.core.error import InvalidArgument
 from trivet.core.event import Event
 from trivet.core.module import Module
@@ -144,15 +144,22 @@ async def test_closing_the_feed_ends_its_readers(database: Database) -> None:
     world = await world_on(database)
     feed = world.feed()
 
-    async def read(events: AsyncIterator[Any]) -> int:
-        return len([event async for event in events])
+    read: list[Any] = []
+
+    async def follow(events: AsyncIterator[Any]) -> None:
+        async for event in events:
+            read.append(event)
+
+    async def has_read() -> bool:
+        return bool(read)
 
     start = await feed.end()
     await world.emit(Happened(thing="t"))
-    reader = asyncio.create_task(read(feed.follow((Happened,), start)))
-    await asyncio.sleep(0.05)
+    reader = asyncio.create_task(follow(feed.follow((Happened,), start)))
+    await until(has_read)
     await feed.close()
-    assert await reader == 1
+    await reader
+    assert len(read) == 1
 
 
 async def test_a_position_behind_which_events_may_be_gone_is_refused(database: Database) -> None:
