@@ -51,3 +51,12 @@ def test_an_exception_is_written_with_its_traceback() -> None:
 def test_text_is_readable_and_coloured_only_when_asked() -> None:
     assert "\x1b" not in written("text", order="o1")
     assert "paid  module=orders  order=o1" in written("text", order="o1")
+
+
+def test_what_commands_a_terminal_is_written_out_and_a_message_stays_one_line() -> None:
+    lines: list[bytes] = []
+    Logger(Sink(lines.append, format="text")).info("one\nforged", name="\x1b[2Jcleared\u2028")
+    [line] = lines
+    assert line.count(b"\n") == 1
+    assert b"\x1b" not in line
+    assert rb"one\nforged" in line

@@ -65,7 +65,8 @@ class Call:
         notes: Response header fields that policies add, rendered by each transport in its own way.
         resume_after: The stream position after which a reader continues.
         position: The position of the last event that a stream consumed.
-        finish: Called by the transport once the last byte is sent, with the HTTP status and the bytes of the body.
+        finish: Called by the transport once the last byte is sent, with the HTTP status and the bytes of the body;
+            only the first call counts.
     """
 
     __slots__ = (

@@ -28,6 +28,22 @@ Check = Callable[[Any, str, list[Violation]], None]
 MAX_VIOLATIONS = 100
 """How many violations one answer lists at most."""
 
+MAX_WALKED = 10_000
+"""How many values are looked at to find them: explaining a refusal must not cost more than serving."""
+
+
+class Findings(list[Violation]):
+    """The violations of one input, and how many values may still be looked at."""
+
+    def __init__(self, left: int = MAX_WALKED) -> None:
+        super().__init__()
+        self.left = left
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to stop looking."""
+        return self.left <= 0 or len(self) >= MAX_VIOLATIONS
+
 
 class Decoder(Generic[T]):
     """Decodes JSON bytes, or values that are already parsed, into one type, strictly.
@@ -69,7 +85,7 @@ class Decoder(Generic[T]):
         try:
             converted = msgspec.convert(value, self._wire, strict=not text)
         except (msgspec.ValidationError, OverflowError) as refused:
-            found: list[Violation] = []
+            found = Findings()
             walk(info_of(self._wire), value, pointer, found, text)
             raise InvalidArgument(violations=tuple(found) or (translate(refused, pointer),)) from refused
         return self._finish(converted, pointer)
@@ -96,7 +112,7 @@ class Decoder(Generic[T]):
             parsed = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
             return _malformed(malformed)
-        found: list[Violation] = []
+        found = Findings()
         walk(info_of(self._wire), parsed, "#", found, False)
         return InvalidArgument(violations=tuple(found) or (translate(refused, "#"),))
 
@@ -130,7 +146,7 @@ def _first_line(error: BaseException) -> str:
 # -- the second pass: everything that is wrong
 
 
-def walk(info: kinds.Type, value: Any, pointer: str, found: list[Violation], text: bool) -> None:
+def walk(info: kinds.Type, value: Any, pointer: str, found: Findings, text: bool) -> None:
     """Collect what is wrong with a parsed value, member by member.
 
     Args:
@@ -140,8 +156,9 @@ def walk(info: kinds.Type, value: Any, pointer: str, found: list[Violation], tex
         found: Gets the violations.
         text: Whether strings stand for numbers and booleans, as in a query.
     """
-    if len(found) >= MAX_VIOLATIONS:
+    if found.full:
         return
+    found.left -= 1
     if isinstance(info, kinds.Metadata):
         walk(info.type, value, pointer, found, text)
     elif isinstance(info, kinds.StructType) and isinstance(value, Mapping):
@@ -151,10 +168,14 @@ def walk(info: kinds.Type, value: Any, pointer: str, found: list[Violation], tex
     ):
         _length(info, len(value), "items", pointer, found)
         for index, item in enumerate(value):
+            if found.full:
+                return
             walk(info.item_type, item, f"{pointer}/{index}", found, text)
     elif isinstance(info, kinds.DictType) and isinstance(value, Mapping):
         _length(info, len(value), "entries", pointer, found)
         for key, item in value.items():
+            if found.full:
+                return
             walk(info.key_type, key, f"{pointer}/{escape(str(key))}", found, text)
             walk(info.value_type, item, f"{pointer}/{escape(str(key))}", found, text)
     elif isinstance(info, kinds.UnionType):
@@ -166,11 +187,11 @@ def walk(info: kinds.Type, value: Any, pointer: str, found: list[Violation], tex
             found.append(translate(refused, pointer))
 
 
-def _walk_struct(
-    info: kinds.StructType, value: Mapping[Any, Any], pointer: str, found: list[Violation], text: bool
-) -> None:
+def _walk_struct(info: kinds.StructType, value: Mapping[Any, Any], pointer: str, found: Findings, text: bool) -> None:
     known = {field.encode_name: field for field in info.fields}
     for name, item in value.items():
+        if found.full:
+            return
         where = f"{pointer}/{escape(str(name))}"
         if name in known:
             walk(known[name].type, item, where, found, text)
@@ -186,7 +207,7 @@ def _walk_struct(
     )
 
 
-def _walk_union(info: kinds.UnionType, value: Any, pointer: str, found: list[Violation], text: bool) -> None:
+def _walk_union(info: kinds.UnionType, value: Any, pointer: str, found: Findings, text: bool) -> None:
     members = [m for m in info.types if not isinstance(m, kinds.NoneType)]
     if value is None and info.includes_none:
         return
@@ -203,8 +224,9 @@ def _walk_union(info: kinds.UnionType, value: Any, pointer: str, found: list[Vio
         return
     attempts: list[list[Violation]] = []
     for member in members:
-        attempt: list[Violation] = []
+        attempt = Findings(found.left)
         walk(member, value, pointer, attempt, text)
+        found.left = attempt.left
         if not attempt:
             return
         attempts.append(attempt)
@@ -379,6 +401,8 @@ def _check_struct(info: kinds.StructType, known: dict[Any, Any]) -> Check | None
 def _check_items(inner: Check) -> Check:
     def check(value: Any, pointer: str, found: list[Violation]) -> None:
         for index, item in enumerate(value):
+            if len(found) >= MAX_VIOLATIONS:
+                return
             inner(item, f"{pointer}/{index}", found)
 
     return check
@@ -387,6 +411,8 @@ def _check_items(inner: Check) -> Check:
 def _check_values(inner: Check) -> Check:
     def check(value: Any, pointer: str, found: list[Violation]) -> None:
         for key, item in value.items():
+            if len(found) >= MAX_VIOLATIONS:
+                return
             inner(item, f"{pointer}/{escape(str(key))}", found)
 
     return check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 from trivet.core.call import Call, Handler, Outcome
@@ -15,7 +16,8 @@ def authenticate(operation: Operation[..., Any] | None, runtime: Runtime, next: 
     """Name the caller, or refuse credentials that can not be verified.
 
     A call whose principal the transport knows already (the in-process test client) keeps it. A caller without
-    credentials is the runtime's default: nobody, or under ``trivet dev`` on loopback the developer.
+    credentials is nobody, or under ``trivet dev`` the developer, if the call comes from this machine: another server
+    may have been told to listen to strangers.
     """
     default = runtime.default_principal
 
@@ -25,8 +27,20 @@ def authenticate(operation: Operation[..., Any] | None, runtime: Runtime, next: 
                 raise Unauthenticated(
                     detail="These credentials can not be verified: no identity provider is configured."
                 )
-            call.principal = default
-            call.tenant = default.tenant
+            if default is not ANONYMOUS and is_local(call):
+                call.principal = default
+                call.tenant = default.tenant
         return await next(call)
 
     return authenticated
+
+
+def is_local(call: Call) -> bool:
+    """Whether a call comes from this machine: from a loopback address, or from inside this process."""
+    if call.peer is None:  # a transport that does not know its peer (a socket file) may have anybody behind it
+        return call.protocol == "internal"
+    try:
+        address = ip_address(call.peer)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

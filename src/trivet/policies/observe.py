@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from trivet.core.call import Call, Handler, Outcome
+from trivet.core.call import Call, Handler, Outcome, ignore
 from trivet.core.declaration import Kind
 from trivet.core.error import Code, Error, Internal
 from trivet.core.operation import Operation
@@ -93,6 +93,7 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
         trace = call.trace = trace_of(call.headers)
 
         def finish(status: int, size: int) -> None:
+            call.finish = ignore
             numbers.in_flight.dec()
             seconds = clock.monotonic() - call.arrival
             code = call.code.name if call.code is not None else "OK"
@@ -149,7 +150,7 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
             call.code, call.error = refused.code, refused
             raise
         except (asyncio.CancelledError, GeneratorExit):
-            call.code = Code.CANCELLED
+            call.code = call.code or Code.CANCELLED
             raise
         except Exception as broken:
             call.code, call.error = Code.INTERNAL, broken

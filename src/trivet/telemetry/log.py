@@ -1,7 +1,8 @@
 """Structured lines: one JSON object a line, or readable text in development.
 
 The access path encodes its own line with msgspec (under a microsecond). Everything else goes through `Logger`, which
-carries bound fields. Values named like secrets are never written.
+carries bound fields. Values named like secrets are never written. Whatever the values are, writing a line never
+raises: a line about a failure must not become one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,27 @@ LEVELS: dict[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 SECRET = re.compile(r"password|passwd|secret|token|authorization|api_?key|cookie|credential", re.IGNORECASE)
 COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 
-ENCODER = msgspec.json.Encoder(enc_hook=str)
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What would end a line or command a terminal."""
+
+
+def text_of(value: object) -> str:
+    """Return a value as text, also one whose own ``str`` fails."""
+    try:
+        return str(value)
+    except Exception as failed:
+        return f"<{type(value).__name__}: str() failed with {type(failed).__name__}>"
+
+
+def repr_of(value: object) -> str:
+    """Return the ``repr`` of a value, also of one whose own fails."""
+    try:
+        return repr(value)
+    except Exception as failed:
+        return f"<{type(value).__name__}: repr() failed with {type(failed).__name__}>"
+
+
+ENCODER = msgspec.json.Encoder(enc_hook=text_of)
 
 
 class Sink:
@@ -57,7 +78,7 @@ class Sink:
         shown = {name: "***" if SECRET.search(name) else value for name, value in fields.items()}
         if self.format == "json":
             record = {"time": datetime.now(UTC), "level": level, "message": message} | shown
-            self.raw(ENCODER.encode(record) + b"\n")
+            self.raw(_encoded(record) + b"\n")
         else:
             self.raw(self._text(level, message, shown).encode("utf-8", "backslashreplace"))
 
@@ -71,11 +92,27 @@ class Sink:
         shown = "  ".join(f"{name}={_one_line(value)}" for name, value in fields.items() if name != "traceback")
         trace = fields.get("traceback")
         time = datetime.now().astimezone().strftime("%H:%M:%S")
-        return f"{time} {colour}{level:<7}{off} {message}{'  ' + shown if shown else ''}\n" + (trace or "")
+        return f"{time} {colour}{level:<7}{off} {_one_line(message)}{'  ' + shown if shown else ''}\n" + _lines(trace)
+
+
+def _encoded(record: Mapping[str, Any]) -> bytes:
+    try:
+        return ENCODER.encode(record)
+    except Exception:  # keys that are no text, text that is not Unicode, values inside of themselves
+        plain = {name: repr_of(value).encode("utf-8", "backslashreplace").decode() for name, value in record.items()}
+        return ENCODER.encode(plain | {name: record[name] for name in ("time", "level")})
+
+
+def _lines(trace: str | None) -> str:
+    return "\n".join(map(_one_line, trace.split("\n"))) if trace else ""
 
 
 def _one_line(value: Any) -> str:
-    return str(value).replace("\r", "\\r").replace("\n", "\\n")
+    return CONTROL.sub(_escaped, text_of(value))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
 
 
 def _stdout(line: bytes) -> None:
@@ -116,7 +153,7 @@ class Logger:
     def failure(self, message: str, error: BaseException, **fields: Any) -> None:
         """Write a line about an exception, with its traceback."""
         trace = "".join(traceback.format_exception(error))
-        self._line("error", message, fields | {"error": repr(error), "traceback": trace})
+        self._line("error", message, fields | {"error": repr_of(error), "traceback": trace})
 
     def _line(self, level: Level, message: str, fields: Mapping[str, Any]) -> None:
         if self._sink.enabled(level):

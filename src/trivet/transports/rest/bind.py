@@ -15,7 +15,7 @@ from trivet.contracts.body import Body, body_of
 from trivet.contracts.model import ApiOperation
 from trivet.contracts.result import without_none
 from trivet.contracts.subject import is_page_request, item_of
-from trivet.core.decode import Decoder, patched_shape
+from trivet.core.decode import MAX_VIOLATIONS, Decoder, patched_shape
 from trivet.core.error import InvalidArgument, Violation
 from trivet.core.page import PageRequest
 from trivet.core.patch import patch_of
@@ -122,6 +122,8 @@ class Head:
 
     def _query(self, words: Mapping[str, list[str]], arguments: Arguments, violations: list[Violation]) -> None:
         for name, given in words.items():
+            if len(violations) >= MAX_VIOLATIONS:
+                return
             slot = self._slots.get(name)
             if slot is None:
                 known = ", ".join(self._slots) or "none"

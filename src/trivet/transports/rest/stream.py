@@ -86,13 +86,17 @@ class Events:
                 except StopAsyncIteration:
                     return
                 except Error as failed:
-                    shown = problem.render(failed, self._call, self._call.root)
-                    await self._write(b"event: error\ndata: %b\n\n" % shown.body)
+                    await self.fail(failed)
                     return
                 await self._write(event(item, self._call.position))
                 wrote = loop.time()
         finally:
             gone.cancel()
+
+    async def fail(self, error: Error) -> None:
+        """Say in an event what is wrong."""
+        shown = problem.render(error, self._call, self._call.root)
+        await self._write(b"event: error\ndata: %b\n\n" % shown.body)
 
     async def close(self) -> None:
         """End the handler's generator."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import count
 from typing import Any
 
@@ -206,7 +206,7 @@ class Rest:
         try:
             await self._unrouted(call)
         except Error as refused:
-            await _send_problem(call, refused, send)
+            await self._send_problem(call, refused, send)
 
     async def options(self, scope: Scope, receive: Receive, send: Send, path: str, allow: tuple[str, ...]) -> None:
         """Answer ``OPTIONS`` with what is allowed."""
@@ -220,38 +220,57 @@ class Rest:
                 outcome = await endpoint.handler(call)
                 status, fields = endpoint.head(call, outcome)
             except Error as refused:
-                await _send_problem(call, refused, send)
+                await self._send_problem(call, refused, send)
             except Exception as broken:
                 await self._broken(call, broken, send)
             else:
                 await _send(call, status, fields, outcome.body or b"", send)
         except asyncio.CancelledError:
-            call.finish(CLIENT_CLOSED_REQUEST, 0)
+            call.code = Code.CANCELLED
             task = asyncio.current_task()
             if not call.gone or task is None or task.uncancel() > 0:
                 raise  # not by us, for the client's sake
+        except OSError:  # by `send`: the client is gone, and the server says it like this (ASGI 2.4)
+            call.code = Code.CANCELLED
+        finally:
+            call.finish(CLIENT_CLOSED_REQUEST, 0)  # where nothing was sent to the end
 
     async def _stream(self, endpoint: Endpoint, call: RestCall, send: Send) -> None:
         try:
             outcome = await endpoint.handler(call)
+            if call.verb == "HEAD":
+                await close(outcome.value)
+                await _send(call, 200, list(EVENT_FIELDS), b"", send)
+            else:
+                await self._follow(call, outcome.value, send)
         except Error as refused:
-            await _send_problem(call, refused, send)
-            return
-        if call.verb == "HEAD":
-            await close(outcome.value)
-            await _send(call, 200, list(EVENT_FIELDS), b"", send)
-            return
-        events = Events(call, outcome.value, send, lambda: self._runtime.draining)
+            await self._send_problem(call, refused, send)
+        except OSError:  # by `send`: the client is gone, and the server says it like this (ASGI 2.4)
+            call.code = Code.CANCELLED
+        finally:
+            call.finish(CLIENT_CLOSED_REQUEST, 0)  # where nothing was sent
+
+    async def _follow(self, call: RestCall, items: AsyncIterator[Any], send: Send) -> None:
+        """Send a stream to its end.
+
+        Raises:
+            Error: It failed before its first item; once it has begun, it says what is wrong in an event.
+        """
+        events = Events(call, items, send, lambda: self._runtime.draining)
         started = False
         try:
             await events.first()
             fields = _finished(call, list(EVENT_FIELDS))
             await send({"type": "http.response.start", "status": 200, "headers": fields})
             started = True
-            await events.run()
+            try:
+                await events.run()
+            except OSError:
+                raise
+            except Exception as broken:  # an item, or an error, that can not be written
+                self._fault(call, broken)
+                await events.fail(Internal())
             await send({"type": "http.response.body", "body": b""})
-        except Error as refused:  # by `first`; once it has begun, a stream says what is wrong in an event
-            await _send_problem(call, refused, send)
         finally:
             try:
                 await events.close()
@@ -261,9 +280,23 @@ class Rest:
 
     async def _broken(self, call: RestCall, broken: Exception, send: Send) -> None:
         """Answer a fault of the transport itself, which no policy saw."""
+        self._fault(call, broken)
+        await self._send_problem(call, Internal(), send)
+
+    def _fault(self, call: RestCall, broken: Exception) -> None:
         call.code, call.error = Code.INTERNAL, broken
         self._runtime.log.failure("unexpected error", broken, request_id=call.request_id)
-        await _send_problem(call, Internal(), send)
+
+    async def _send_problem(self, call: RestCall, error: Error, send: Send) -> None:
+        if isinstance(error, Cancelled) and call.gone:
+            call.finish(CLIENT_CLOSED_REQUEST, 0)
+            return
+        try:
+            shown = problem.render(error, call, call.root)
+        except Exception as broken:  # an error with fields that are no JSON
+            self._fault(call, broken)
+            shown = problem.render(Internal(), call, call.root)
+        await _send(call, shown.status, shown.fields, shown.body, send)
 
 
 def request_ids(runtime: Runtime) -> Callable[[], str]:
@@ -285,14 +318,6 @@ async def _refuse(call: Call) -> Outcome:
     if call.refusal is not None:
         raise call.refusal
     return Outcome(None)
-
-
-async def _send_problem(call: RestCall, error: Error, send: Send) -> None:
-    if isinstance(error, Cancelled) and call.gone:
-        call.finish(CLIENT_CLOSED_REQUEST, 0)
-        return
-    shown = problem.render(error, call, call.root)
-    await _send(call, shown.status, shown.fields, shown.body, send)
 
 
 async def _send(call: RestCall, status: int, fields: list[tuple[bytes, bytes]], content: bytes, send: Send) -> None:
