@@ -3,16 +3,19 @@
 ::
 
     InvalidArgument
+    ├── MalformedRequest        400   not HTTP/1.1
     ├── MalformedPath           400   not percent-encoded UTF-8
     ├── UnexpectedBody          400   a body where none has a meaning (RFC 9110 section 9.3.1)
     ├── NotAcceptable           406   nothing that `Accept` allows can be sent
+    ├── RequestTimeout          408   the head did not arrive in time
     ├── BodyTooLarge            413
     ├── UrlTooLong              414
     ├── UnsupportedMediaType    415
     └── HeadersTooLarge         431
     Unimplemented
     ├── RouteNotFound           404   no operation has this path
-    └── MethodNotAllowed        405   with `Allow`
+    ├── MethodNotAllowed        405   with `Allow`
+    └── VersionNotSupported     505   neither HTTP/1.1 nor HTTP/1.0
     Unavailable
     └── NotReady                503   starting, or draining
 """
@@ -48,6 +51,7 @@ PHRASES = {
     404: "Not Found",
     405: "Method Not Allowed",
     406: "Not Acceptable",
+    408: "Request Timeout",
     409: "Conflict",
     412: "Precondition Failed",
     413: "Content Too Large",
@@ -62,6 +66,7 @@ PHRASES = {
     501: "Not Implemented",
     503: "Service Unavailable",
     504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
 }
 
 SERVER_FAULTS = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
@@ -78,6 +83,10 @@ def slug_of(error: Error | type[Error]) -> str:
     return error.reason.lower().replace("_", "-")
 
 
+class MalformedRequest(InvalidArgument):
+    """The request is not valid HTTP/1.1."""
+
+
 class MalformedPath(InvalidArgument):
     """The path is not percent-encoded UTF-8."""
 
@@ -90,6 +99,10 @@ class NotAcceptable(InvalidArgument, status=406):
     """Nothing that the Accept header allows can be sent."""
 
     available: tuple[str, ...] = ()
+
+
+class RequestTimeout(InvalidArgument, status=408):
+    """The head of the request did not arrive in time."""
 
 
 class BodyTooLarge(InvalidArgument, status=413):
@@ -126,6 +139,10 @@ class MethodNotAllowed(Unimplemented, status=405):
     allowed: tuple[str, ...] = ()
 
 
+class VersionNotSupported(Unimplemented, status=505):
+    """This version of HTTP is not spoken here; HTTP/1.1 is."""
+
+
 class NotReady(Unavailable):
     """This process is not ready to serve."""
 
@@ -133,15 +150,18 @@ class NotReady(Unavailable):
 
 
 REFUSALS: tuple[type[Error], ...] = (
+    MalformedRequest,
     MalformedPath,
     UnexpectedBody,
     RouteNotFound,
     MethodNotAllowed,
     NotAcceptable,
+    RequestTimeout,
     BodyTooLarge,
     UrlTooLong,
     UnsupportedMediaType,
     HeadersTooLarge,
     NotReady,
+    VersionNotSupported,
 )
 """What the edge refuses by itself, in the order of their statuses."""

@@ -1,37 +1,81 @@
 """uvicorn behind the seam of the server: HTTP/1.1 by httptools on uvloop.
 
 uvicorn parses and writes; this file adds what it lacks. The head of a request has a time and a size limit (uvicorn has
-neither with httptools), bytes that are not HTTP are answered with a problem instead of plain text, and the end is in
-two steps: answers first say ``connection: close``, and idle connections are closed later than busy ones, so that a
-client that keeps its connections hears of the end before it sends its next request.
+neither with httptools) and is held to RFC 9112 where the parser is lenient, bytes that are not HTTP are answered with a
+problem instead of plain text, a connection whose request is not read to its end is closed so that the answer arrives,
+and the end is in two steps: answers first say ``connection: close``, and idle connections are closed later than busy
+ones, so that a client that keeps its connections hears of the end before it sends its next request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from trivet.contracts.problem import (
+    HeadersTooLarge,
+    MalformedRequest,
+    RequestTimeout,
+    UrlTooLong,
+    VersionNotSupported,
+    slug_of,
+    status_of,
+)
+from trivet.core.error import Error
 from trivet.server.interface import ASGIApp
 from trivet.settings import Settings
 
 TICK_SECONDS = 0.05
+LINGER_SECONDS = 1.0
+"""How long the rest of a refused request is dropped before its connection is closed for good."""
+
 CLOSE = [(b"connection", b"close")]
-PROBLEMS = {
-    400: ("malformed-request", "Bad Request", "The request is not valid HTTP/1.1."),
-    408: ("request-timeout", "Request Timeout", "The head of the request did not arrive in time."),
-    431: ("headers-too-large", "Request Header Fields Too Large", "The head of the request is too large."),
-}
-REASONS = {400: "MALFORMED_REQUEST", 408: "REQUEST_TIMEOUT", 431: "HEADERS_TOO_LARGE"}
+HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.v]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+
+
+def fault_of(version: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> type[Error] | None:
+    """Return what is wrong with the head of a request that the parser let pass, ``None`` if nothing is.
+
+    Args:
+        version: Of HTTP; ``0.9`` where the request line has none.
+        target: The request target.
+        headers: Header fields, names in lower case.
+    """
+    if version not in ("1.1", "1.0"):
+        return VersionNotSupported
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1") or b"#" in target:
+        return MalformedRequest
+    return MalformedRequest if hosts and not HOST.fullmatch(hosts[0]) else None
+
+
+def length_of(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    """Return the length that a request announces for its body; the parser has checked that it is one number."""
+    return next((int(value) for name, value in headers if name == b"content-length"), 0)
+
+
+class Lingering:
+    """What an answer is written to when the request may not be read to its end: closing it lets the answer arrive.
+
+    Args:
+        connection: Where it goes.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
+        self.close = connection.linger
 
 
 class Connection(HttpToolsProtocol):
@@ -41,10 +85,15 @@ class Connection(HttpToolsProtocol):
     """
 
     head_bytes_max = 64 * 1024
+    url_bytes_max = 8 * 1024
+    body_bytes_max = 1024 * 1024
     head_timeout = 10.0
 
     _in_head = False
     _head_bytes = 0
+    _dropped_bytes = 0
+    _deaf = False
+    _fault: type[Error] = MalformedRequest
     _head_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -69,49 +118,79 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, then hold the limits of a head that is still incomplete."""
+        if self._deaf:
+            return
         began = self._in_head
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
-            self._stop_timer()
+            if not self._deaf:
+                self._stop_timer()
             return
         self._head_bytes = self._head_bytes + len(data) if began else 0
         if self._head_bytes > self.head_bytes_max:
-            self.refuse(431)
+            self.refuse(UrlTooLong if len(self.url) > self.url_bytes_max else HeadersTooLarge)
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_timeout, self._head_is_late)
 
     def on_message_begin(self) -> None:
         """A head begins."""
         self._in_head = True
+        self._dropped_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The head is complete: the application starts."""
+        """The head is complete: the application starts, unless the head is not as it must be."""
         self._in_head = False
+        fault = fault_of(self.parser.get_http_version(), self.url, self.headers)
+        if fault is not None:
+            self._fault = fault
+            raise ValueError(fault.message)  # stops the parser, which leads to `send_400_response`
         super().on_headers_complete()
+        # Who waits for "100 Continue" sends no body after another answer, who sends too much is not read to the end:
+        # either way the next request could not be told from the rest of this one.
+        unread = self.expect_100_continue or length_of(self.headers) > self.body_bytes_max
+        if unread and self.cycle is not None:
+            self.cycle.keep_alive = False
+            self.cycle.transport = cast(asyncio.Transport, Lingering(self))
+
+    def on_body(self, body: bytes) -> None:
+        """More of a body: of an answered request a little is dropped, so that its connection can be kept."""
+        if self.cycle is not None and self.cycle.response_complete:
+            self._dropped_bytes += len(body)
+            if self._dropped_bytes > self.body_bytes_max:
+                self.linger()
+            return
+        super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser refused."""
-        self.refuse(400)
+        self.refuse(self._fault)
 
-    def refuse(self, status: int) -> None:
-        """Answer a request that never reached the application, and close."""
+    def refuse(self, kind: type[Error]) -> None:
+        """Answer a request that never reached the application, and close; what came before it is answered first."""
         self._stop_timer()
         self._in_head = False
-        if self.transport.is_closing():
+        if self._deaf or self.transport.is_closing():
             return
-        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            self.transport.close()  # in the middle of another answer nothing else can be said
-            return
-        slug, title, detail = PROBLEMS[status]
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.more_body:  # the one before: its answer is the last
+                self._deaf = True
+                cycle.keep_alive = False
+                return
+            cycle.disconnected = True  # its own body is what is wrong
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()  # in the middle of an answer nothing else can be said
+                return
+        status = status_of(kind)
         request_id = str(uuid4())
         problem = {
-            "type": f"/problems/{slug}",
-            "title": title,
+            "type": f"/problems/{slug_of(kind)}",
+            "title": kind.message,
             "status": status,
-            "detail": detail,
-            "code": "invalid_argument",
-            "reason": REASONS[status],
+            "code": kind.code.name.lower(),
+            "reason": kind.reason,
             "instance": f"urn:request:{request_id}",
         }
         body = msgspec.json.encode(problem)
@@ -123,12 +202,26 @@ class Connection(HttpToolsProtocol):
         ]
         head = [name + b": " + value + b"\r\n" for name, value in fields]
         self.transport.write(b"".join([STATUS_LINE[status], *head, b"\r\n", body]))
-        self.transport.close()
+        self.linger()
+
+    def linger(self) -> None:
+        """Say nothing more and drop what still arrives; close when the client does, or after a moment.
+
+        Closing a socket with bytes that were not read resets the connection, and the answer on its way may be lost
+        (RFC 9112 section 9.6).
+        """
+        self._deaf = True
+        self._stop_timer()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._head_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _head_is_late(self) -> None:
         self._head_timer = None
         if self._in_head:
-            self.refuse(408)
+            self.refuse(RequestTimeout)
         elif self.cycle is None and not self.transport.is_closing():
             self.transport.close()  # nothing arrived at all
 
@@ -159,7 +252,12 @@ class UvicornServer:
             http=type(
                 "Connection",
                 (Connection,),
-                {"head_bytes_max": limits.url + limits.headers, "head_timeout": server.head_timeout},
+                {
+                    "head_bytes_max": limits.url + limits.headers,
+                    "url_bytes_max": limits.url,
+                    "body_bytes_max": limits.body,
+                    "head_timeout": server.head_timeout,
+                },
             ),
             loop="none",
             interface="asgi3",
