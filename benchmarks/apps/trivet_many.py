@@ -101,7 +101,8 @@ def declare(operations: int, *, tables: bool = False) -> list[Module]:
             text = ENTITY + TABLE if tables else ENTITY
             source.append(Template(text).substitute(noun=f"Thing{number}", name=f"thing{number}"))
         written = sys.modules[f"benchmarks_part{part}"] = ModuleType(f"benchmarks_part{part}")
-        exec(compile("".join(source), f"<{written.__name__}>", "exec", dont_inherit=True), written.__dict__)  # our own text
+        code = compile("".join(source), f"<{written.__name__}>", "exec", dont_inherit=True)
+        exec(code, written.__dict__)
         modules.append(written.__dict__["module"])
     return modules
 
