@@ -15,8 +15,9 @@ def test_the_public_names_are_these() -> None:
         "Error", "Event", "Example", "FailedPrecondition", "FaultyApp", "Http", "Internal", "InvalidArgument", "Job",
         "JobStatus", "Limit", "Listing", "Meta", "Module", "Money", "NotFound", "Operation", "OutOfRange", "PUBLIC",
         "Page", "PageRequest", "Patch", "PermissionDenied", "Principal", "Priority", "Query", "QuotaExceeded", "Read",
-        "Resource", "Run", "Selection", "Stream", "Struct", "Table", "UNSET", "Unauthenticated", "Unavailable", "Unimplemented",
-        "Unique", "UnsetType", "Violation", "Write", "contains", "digits", "field", "not_", "one_of", "starts_with",
+        "Resource", "Run", "Selection", "Stream", "Struct", "Table", "UNSET", "Unauthenticated", "Unavailable",
+        "Unimplemented", "Unique", "UnsetType", "Violation", "Write", "contains", "digits", "field", "not_", "one_of",
+        "starts_with",
     ]  # fmt: skip
 
 
