@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -241,3 +242,66 @@ def test_an_integer_may_have_a_zero_fraction(text: str, number: int) -> None:
 def test_other_fractions_are_no_integers(text: str) -> None:
     with pytest.raises(InvalidArgument):
         Decoder[Line](Line).json(f'{{"quantity":{text}}}'.encode())
+
+
+# -- the end of a pattern is the end
+
+
+Code = Annotated[str, Meta(pattern="^[A-Z]+$")]
+
+
+class Labels(Struct):
+    code: Code
+    codes: list[Code] = []
+    optional: Code | None = None
+    by_code: dict[Code, int] = {}
+    text: str = ""
+    lines: Annotated[str, Meta(pattern="^[a-z\n]+$")] = "a"
+    price: Annotated[str, Meta(pattern=r"^[$0-9]+\$")] = "9$"
+
+
+LABELS: Decoder[Labels] = Decoder(Labels)
+
+
+@pytest.mark.parametrize(
+    ("document", "pointers"),
+    [
+        ({"code": "ABC\n"}, ["#/code"]),
+        ({"code": "ABC", "codes": ["A", "B\n"]}, ["#/codes/1"]),
+        ({"code": "ABC", "optional": "A\n"}, ["#/optional"]),
+        ({"code": "ABC", "by_code": {"A\n": 1}}, ["#/by_code/A\n"]),
+        ({"code": "A\n", "codes": ["B\n"], "text": 1}, ["#/code", "#/codes/0", "#/text"]),
+    ],
+)
+def test_a_pattern_ends_where_the_text_ends(document: dict[str, Any], pointers: list[str]) -> None:
+    assert sorted(violations(LABELS, document)) == pointers
+    if "text" not in document:
+        body = json.dumps(document).replace("\\n", "\\u000A").encode()
+        assert sorted(violations(LABELS, body)) == pointers
+
+
+def test_a_newline_is_as_good_as_any_character_where_the_pattern_has_it() -> None:
+    document = {"code": "A", "text": "a\n", "lines": "a\n", "price": "9$\n"}
+    assert msgspec.to_builtins(LABELS.json(json.dumps(document).encode())).items() >= document.items()
+
+
+def test_a_pattern_ends_where_the_text_ends_in_patches_and_in_words_too() -> None:
+    assert list(violations(Decoder(Patch[Labels]), {"code": "A\n"})) == ["#/code"]
+    with pytest.raises(InvalidArgument) as refused:
+        Decoder[str](Code).convert("A\n", pointer="#/code")
+    assert refused.value.violations[0].pointer == "#/code"
+    assert refused.value.violations[0].detail == "expected `str` matching regex '^[A-Z]+$'"
+
+
+EXACT = {"^A+$": r"^A+\Z", "A$|a": r"A\Z|a", "[$]$": r"[$]\Z", r"A\$": r"A\$", r"^a\n$|A$": r"^a\n\Z|A\Z", "^a": "^a"}
+"""Patterns, and what they mean in JSON Schema, written for Python."""
+
+
+@given(st.text(alphabet="Aa$\n", max_size=4), st.sampled_from(sorted(EXACT)))
+def test_a_pattern_accepts_what_json_schema_says(text: str, pattern: str) -> None:
+    decoder: Decoder[str] = Decoder(Annotated[str, Meta(pattern=pattern)])
+    try:
+        accepted = decoder.json(json.dumps(text).encode()) == text
+    except InvalidArgument:
+        accepted = False
+    assert accepted == (re.search(EXACT[pattern], text) is not None)

@@ -3,7 +3,8 @@
 msgspec decodes and validates in one pass and stops at the first thing that is wrong. Only when it refuses is the input
 walked a second time, slowly, to say everything that is wrong. Rules that msgspec does not have are checked after a
 successful pass, and only for types that need them: integers stay within what JSON carries exactly, instants say their
-offset, decimals are finite and have no more digits than declared.
+offset, decimals are finite and have no more digits than declared. One more only for documents that need it: ``$`` in a
+pattern is the end, as in JSON Schema, while Python's also stands before a newline at the end.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar, cast, get_args, get_origin
 
 import msgspec
@@ -59,6 +61,7 @@ class Decoder(Generic[T]):
         self._json = msgspec.json.Decoder(self._wire)
         self._check = check_for(self._wire)
         self._plain = self._check is None and self._patched is None
+        self._check_ends = ends_check_for(self._wire)
 
     def json(self, data: bytes | bytearray | memoryview) -> T:
         """Decode a JSON document.
@@ -74,6 +77,8 @@ class Decoder(Generic[T]):
             raise self._explain(data, refused) from refused
         except (msgspec.DecodeError, RecursionError) as malformed:
             raise _malformed(malformed) from malformed
+        if self._check_ends is not None and NEWLINE_AT_END.search(data) is not None:
+            self._refuse_ends(value, "#")
         return value if self._plain else self._finish(value)
 
     def convert(self, value: Any, *, text: bool = False, pointer: str = "#") -> T:
@@ -88,6 +93,8 @@ class Decoder(Generic[T]):
             found = Findings()
             walk(info_of(self._wire), value, pointer, found, text)
             raise InvalidArgument(violations=tuple(found) or (translate(refused, pointer),)) from refused
+        if self._check_ends is not None:
+            self._refuse_ends(converted, pointer)
         return self._finish(converted, pointer)
 
     def _again(self, data: bytes | bytearray | memoryview, refused: msgspec.ValidationError) -> Any:
@@ -106,6 +113,13 @@ class Decoder(Generic[T]):
             if found:
                 raise InvalidArgument(violations=tuple(found))
         return cast(T, patch_of(self._patched, value, pointer) if self._patched else value)
+
+    def _refuse_ends(self, value: Any, pointer: str) -> None:
+        found: list[Violation] = []
+        if self._check_ends is not None:
+            self._check_ends(value, pointer, found)
+        if found:
+            raise InvalidArgument(violations=tuple(found))
 
     def _explain(self, data: bytes | bytearray | memoryview, refused: Exception) -> InvalidArgument:
         try:
@@ -185,6 +199,10 @@ def walk(info: kinds.Type, value: Any, pointer: str, found: Findings, text: bool
             msgspec.convert(value, _type_of(info), strict=not text)
         except (msgspec.ValidationError, OverflowError) as refused:
             found.append(translate(refused, pointer))
+        else:
+            check = _end(info, None)
+            if check is not None:
+                check(value, pointer, found)
 
 
 def _walk_struct(info: kinds.StructType, value: Mapping[Any, Any], pointer: str, found: Findings, text: bool) -> None:
@@ -313,12 +331,37 @@ def escape(token: str) -> str:
 
 def check_for(type: Any) -> Check | None:
     """Return the check of integers and decimals inside the type, or ``None`` where there is nothing to check."""
-    return _check(info_of(type), None, {})
+    return _check(info_of(type), None, {}, _scalar)
 
 
-def _check(info: kinds.Type, extra: Mapping[str, Any] | None, known: dict[Any, Any]) -> Check | None:
+def ends_check_for(type: Any) -> Check | None:
+    """Return the check of texts inside the type whose pattern has an end, or ``None`` where there is none.
+
+    Only a text that ends with a newline can fail it: `NEWLINE_AT_END` tells whether a document has one.
+    """
+    return _check(info_of(type), None, {}, _end)
+
+
+Leaf = Callable[[kinds.Type, Mapping[str, Any] | None], Check | None]
+"""Returns the check of a type without members, from the type and what ``Meta`` says besides."""
+
+
+def _check(info: kinds.Type, extra: Mapping[str, Any] | None, known: dict[Any, Any], leaf: Leaf) -> Check | None:
     if isinstance(info, kinds.Metadata):
-        return _check(info.type, info.extra, known)
+        return _check(info.type, info.extra, known, leaf)
+    if isinstance(info, kinds.StructType):
+        return _check_struct(info, known, leaf)
+    if isinstance(info, kinds.ListType | kinds.SetType | kinds.FrozenSetType | kinds.VarTupleType):
+        inner = _check(info.item_type, None, known, leaf)
+        return inner and _check_items(inner)
+    if isinstance(info, kinds.DictType):
+        return _check_entries(_check(info.key_type, None, known, leaf), _check(info.value_type, None, known, leaf))
+    if isinstance(info, kinds.UnionType):
+        return _check_union(info, known, leaf)
+    return leaf(info, extra)
+
+
+def _scalar(info: kinds.Type, extra: Mapping[str, Any] | None) -> Check | None:
     if isinstance(info, kinds.IntType):
         return _check_integer if None in (info.ge if info.gt is None else info.gt, info.le or info.lt) else None
     if isinstance(info, kinds.DecimalType):
@@ -327,17 +370,34 @@ def _check(info: kinds.Type, extra: Mapping[str, Any] | None, known: dict[Any, A
         return _check_float
     if isinstance(info, kinds.DateTimeType):
         return _check_instant if info.tz is None else None
-    if isinstance(info, kinds.StructType):
-        return _check_struct(info, known)
-    if isinstance(info, kinds.ListType | kinds.SetType | kinds.FrozenSetType | kinds.VarTupleType):
-        inner = _check(info.item_type, None, known)
-        return inner and _check_items(inner)
-    if isinstance(info, kinds.DictType):
-        inner = _check(info.value_type, None, known)
-        return inner and _check_values(inner)
-    if isinstance(info, kinds.UnionType):
-        return _check_union(info, known)
     return None
+
+
+NEWLINE_AT_END = re.compile(rb'\\(?:n|u000[aA])"')
+"""A newline at the end of a text in a JSON document; a raw one would be no JSON."""
+
+END = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+"""An escape or a class, where a dollar is a dollar, or the end."""
+
+
+@lru_cache(maxsize=1024)
+def _exact(pattern: str) -> re.Pattern[str] | None:
+    """Return the pattern with each end as JSON Schema has it, ``None`` where it has none."""
+    exact = END.sub(lambda found: r"\Z" if found[0] == "$" else found[0], pattern)
+    return re.compile(exact) if exact != pattern else None
+
+
+def _end(info: kinds.Type, extra: Mapping[str, Any] | None) -> Check | None:
+    pattern = info.pattern if isinstance(info, kinds.StrType) else None
+    exact = _exact(pattern) if pattern is not None else None
+    if exact is None:
+        return None
+
+    def check(value: Any, pointer: str, found: list[Violation]) -> None:
+        if value.endswith("\n") and exact.search(value) is None:
+            found.append(Violation(detail=f"expected `str` matching regex {pattern!r}", pointer=pointer))
+
+    return check
 
 
 def _check_integer(value: Any, pointer: str, found: list[Violation]) -> None:
@@ -379,11 +439,11 @@ def decimal_problem(value: Decimal, digits: Digits | None) -> str | None:
     return None
 
 
-def _check_struct(info: kinds.StructType, known: dict[Any, Any]) -> Check | None:
+def _check_struct(info: kinds.StructType, known: dict[Any, Any], leaf: Leaf) -> Check | None:
     if info.cls in known:
         return lambda value, pointer, found: known[info.cls] and known[info.cls](value, pointer, found)
     known[info.cls] = None
-    checks = [(field.name, field.encode_name, _check(field.type, None, known)) for field in info.fields]
+    checks = [(field.name, field.encode_name, _check(field.type, None, known, leaf)) for field in info.fields]
     wanted = [(name, escape(shown), check) for name, shown, check in checks if check is not None]
     if not wanted:
         return None
@@ -408,18 +468,25 @@ def _check_items(inner: Check) -> Check:
     return check
 
 
-def _check_values(inner: Check) -> Check:
+def _check_entries(keys: Check | None, values: Check | None) -> Check | None:
+    if keys is None and values is None:
+        return None
+
     def check(value: Any, pointer: str, found: list[Violation]) -> None:
         for key, item in value.items():
             if len(found) >= MAX_VIOLATIONS:
                 return
-            inner(item, f"{pointer}/{escape(str(key))}", found)
+            where = f"{pointer}/{escape(str(key))}"
+            if keys is not None:
+                keys(key, where, found)
+            if values is not None:
+                values(item, where, found)
 
     return check
 
 
-def _check_union(info: kinds.UnionType, known: dict[Any, Any]) -> Check | None:
-    members = [(_instances(m), _check(m, None, known)) for m in info.types]
+def _check_union(info: kinds.UnionType, known: dict[Any, Any], leaf: Leaf) -> Check | None:
+    members = [(_instances(m), _check(m, None, known, leaf)) for m in info.types]
     wanted = [(classes, check) for classes, check in members if check is not None]
     if not wanted:
         return None
