@@ -53,6 +53,7 @@ class Call:
         principal: Who is calling.
         tenant: The tenant of the credential.
         deadline: By when the answer must exist.
+        alarm: What ends the call at its deadline, until its outcome is decided.
         priority: Who goes first; the operation's unless the caller lowered it.
         arguments: Arguments by parameter name.
         expand: Adds to the result what the caller asked for besides, while the unit of work is open.
@@ -70,6 +71,7 @@ class Call:
     """
 
     __slots__ = (
+        "alarm",
         "arguments",
         "arrival",
         "code",
@@ -119,6 +121,7 @@ class Call:
         self.tenant: str | None = principal.tenant
         self.trace: Trace | None = None
         self.deadline: Deadline | None = None
+        self.alarm: Any = None
         self.priority: Priority | None = None
         self.arguments: Mapping[str, Any] = NO_ARGUMENTS
         self.expand: Callable[[Any], Awaitable[Any]] | None = None

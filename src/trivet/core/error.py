@@ -55,6 +55,10 @@ class Code(enum.Enum):
     UNAUTHENTICATED = 16
 
 
+SERVER_FAULTS = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
+"""Codes of which a caller learns nothing beyond the request id."""
+
+
 class Violation(Struct):
     """One thing that is wrong with an input.
 

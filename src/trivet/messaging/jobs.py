@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from trivet.core.error import Code, Error
+from trivet.core.error import SERVER_FAULTS, Code, Error
 from trivet.core.job import JobError, JobProgress, JobState, JobStatus, code_name
 from trivet.core.shape import Struct
 from trivet.data.database import Row, Session
@@ -102,7 +102,7 @@ async def prune(session: Session, before: datetime) -> int:
 
 def shown_error(error: BaseException) -> JobError:
     """Return what a caller may know: a domain error as itself, anything else as an internal one without detail."""
-    if isinstance(error, Error):
+    if isinstance(error, Error) and error.code not in SERVER_FAULTS:
         return JobError(code=code_name(error.code), reason=error.reason, message=error.detail or error.message)
     return JobError(code=code_name(Code.INTERNAL), reason="INTERNAL", message="Something went wrong on our side.")
 

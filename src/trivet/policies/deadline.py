@@ -76,15 +76,17 @@ def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Hand
             raise DeadlineExceeded
         task = call.task = asyncio.current_task()
         assert task is not None  # a coroutine runs in a task
-        alarm = alarms.arm(until.at, task)
+        alarm = call.alarm = alarms.arm(until.at, task)
         try:
             return await next(call)
         except asyncio.CancelledError as cancelled:
-            if alarm.rang and alarm.task.uncancel() == 0:
+            if alarm.rang and task.cancelling() == 1:
                 raise DeadlineExceeded from cancelled
             raise
         finally:
             alarms.disarm(alarm)
+            if alarm.rang:
+                task.uncancel()  # also where the handler kept the cancellation to itself
 
     return timed
 

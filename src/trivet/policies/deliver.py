@@ -16,6 +16,7 @@ from trivet.core.clock import Deadline
 from trivet.core.context import Run, Write
 from trivet.core.declaration import Access, Declaration
 from trivet.core.decode import Decoder, patched_shape, tolerant
+from trivet.core.error import Error
 from trivet.core.event import Event
 from trivet.core.module import Module, Subscription
 from trivet.core.operation import Operation
@@ -77,6 +78,11 @@ class Deliveries:
             context = Run(work, operation.module, call.unrestricted)
             value = await operation.handler(context, **self._decode(operation, message.payload))
             return msgspec.json.encode(value)
+        except Error:
+            raise
+        except Exception as broken:  # its caller sees an internal error, and here is why
+            self._runtime.log.failure("unexpected error", broken, request_id=call.request_id, operation=operation.id)
+            raise
         finally:
             await work.close()
 

@@ -5,6 +5,7 @@ It is also what they would be if the modules ran in two processes: code that wor
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trivet.core.call import Call, Handler, Outcome
@@ -12,25 +13,34 @@ from trivet.core.copying import Copier, copier_for
 from trivet.core.operation import Operation
 from trivet.runtime import Runtime
 
+Arguments = Mapping[str, Any]
+
 
 def isolate(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
     """Copy arguments and result as far as they can change; frozen values cross as they are."""
     if operation is None:
         return next
-    signature = operation.signature
-    copiers = {p.name: copier for p in signature.parameters if (copier := copier_for(p.type)) is not None}
-    result = copier_for(signature.result)
-    if not copiers and result is None:
+    copy = arguments_copier(operation)
+    result = copier_for(operation.signature.result)
+    if copy is None and result is None:
         return next
 
     async def isolated(call: Call) -> Outcome:
-        if copiers:
-            call.arguments = {name: _copied(copiers.get(name), value) for name, value in call.arguments.items()}
+        if copy is not None:
+            call.arguments = copy(call.arguments)
         outcome = await next(call)
         outcome.value = _copied(result, outcome.value)
         return outcome
 
     return isolated
+
+
+def arguments_copier(operation: Operation[..., Any]) -> Callable[[Arguments], Arguments] | None:
+    """Return what copies an operation's arguments as far as they can change, ``None`` where none can."""
+    copiers = {p.name: copier for p in operation.signature.parameters if (copier := copier_for(p.type)) is not None}
+    if not copiers:
+        return None
+    return lambda arguments: {name: _copied(copiers.get(name), value) for name, value in arguments.items()}
 
 
 def _copied(copier: Copier | None, value: Any) -> Any:

@@ -15,6 +15,7 @@ from trivet.core.call import Call, Handler, Outcome
 from trivet.core.declaration import Kind
 from trivet.core.operation import Operation
 from trivet.data.database import Contention
+from trivet.policies.isolate import arguments_copier
 from trivet.policies.work import UnitOfWork
 from trivet.runtime import Runtime
 
@@ -44,9 +45,14 @@ def transaction(operation: Operation[..., Any] | None, runtime: Runtime, next: H
 
 
 def _committed(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
+    copy = arguments_copier(operation) if operation.kind is Kind.COMMAND else None
+
     async def committed(call: Call) -> Outcome:
         attempt = 0
+        given = call.arguments
         while True:
+            if copy is not None:
+                call.arguments = copy(given)  # whatever an attempt did to them, the next one sees what was sent
             work = call.work = UnitOfWork(runtime, call, operation.declaration, writes=True)
             try:
                 outcome = await next(call)

@@ -19,6 +19,7 @@ from trivet.core.call import Call, Handler
 from trivet.core.clock import Deadline
 from trivet.core.context import Log, Read, Run, Write
 from trivet.core.declaration import Declaration, Kind
+from trivet.core.error import DeadlineExceeded
 from trivet.core.event import Event, aggregate_of
 from trivet.core.job import JobStatus
 from trivet.core.module import Module
@@ -44,7 +45,7 @@ class UnitOfWork:
         writes: Whether the store is opened for writing.
     """
 
-    __slots__ = ("_call", "_declaration", "_messages", "_nesting", "_now", "_session", "runtime", "writes")
+    __slots__ = ("_call", "_declaration", "_ended", "_messages", "_nesting", "_now", "_session", "runtime", "writes")
 
     def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, *, writes: bool) -> None:
         self.runtime = runtime
@@ -52,6 +53,7 @@ class UnitOfWork:
         self._call = call
         self._declaration = declaration
         self._session: Session | None = None
+        self._ended = False
         self._messages: list[Message] = []
         self._nesting: asyncio.Task[Any] | None = None
         self._now: datetime | None = None
@@ -89,9 +91,10 @@ class UnitOfWork:
         """The store, opened at the first use.
 
         Raises:
-            RuntimeError: The app has no database.
+            RuntimeError: The app has no database, or the work has ended.
         """
         if self._session is None:
+            self._running()
             self._session = self.runtime.open_database().session(
                 write=self.writes,
                 deadline=self._call.deadline,
@@ -126,10 +129,14 @@ class UnitOfWork:
         """Run another operation as part of this work; from a job, a command runs in its own transaction.
 
         Raises:
-            TypeError: The caller's module does not use the other one, the arguments do not fit, or a query is asked to
-                write.
+            TypeError: The caller's module does not use the other one, the arguments do not fit, a query is asked to
+                write, or it is neither a query nor a command.
         """
+        self._running()
         permitted(caller, operation)
+        if operation.kind not in (Kind.QUERY, Kind.COMMAND):
+            mend = "ctx.send asks for it" if operation.kind is Kind.JOB else "only callers from outside read it"
+            raise TypeError(f"{operation.id} is a {operation.kind.value}, which ctx.call does not run: {mend}")
         alone = isinstance(caller, Run) and operation.kind is Kind.COMMAND
         if operation.kind is Kind.COMMAND and not alone and not isinstance(caller, Write):
             raise TypeError(f"{operation.id} is a command; a query can not call it: make the caller a command")
@@ -149,6 +156,9 @@ class UnitOfWork:
         access = operation.declaration.access
         call.unrestricted = access.acts_as == "module" or (caller._unrestricted and caller.module is operation.module)
         if alone:
+            if call.deadline is None:  # a job takes what it takes, its commands do not
+                clock = self.runtime.clock
+                call.deadline = Deadline(clock.monotonic() + operation.declaration.timeout, clock)
             return (await self.runtime.handlers.root[operation](call)).value
         call.work = self
         handler = self.runtime.handlers.nested[operation]
@@ -182,8 +192,14 @@ class UnitOfWork:
     async def send(
         self, caller: Read, operation: Operation[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> UUID:
-        """Store a request for a command or a job, delivered after the work commits."""
+        """Store a request for a command or a job, delivered after the work commits.
+
+        Raises:
+            TypeError: It is neither, the caller's module does not use its module, or the arguments do not fit.
+        """
         permitted(caller, operation)
+        if not operation.kind.writes:
+            raise TypeError(f"{operation.id} is a {operation.kind.value}: only commands and jobs run later")
         return self._request(operation, operation.signature.arguments(args, dict(kwargs))).id
 
     def enqueue(self, operation: Operation[..., Any], arguments: Mapping[str, Any]) -> JobStatus:
@@ -195,6 +211,7 @@ class UnitOfWork:
         return self._store(kind, operation.id, operation.module, arguments)
 
     def _store(self, kind: MessageKind, type: str, module: Module, payload: Any, aggregate: str = "") -> Message:
+        self._running()
         if not self.writes:
             raise RuntimeError(f"{type}: only a command can store messages")
         call = self._call
@@ -238,14 +255,39 @@ class UnitOfWork:
         if self._messages:
             await self.runtime.open_outbox().store(self.session, self._messages)
         if self._session is not None:
-            await self._session.commit()
-        if self._messages:
-            self.runtime.wake()
+            await self._decide(self._session)
+
+    async def _decide(self, session: Session) -> None:
+        """Commit in time or not at all: once it has begun, the deadline does not end it, so that nothing durable is
+        reported as late.
+        """
+        call, alarms = self._call, self.runtime.alarms
+        if call.deadline is not None and call.deadline.remaining() <= 0:
+            raise DeadlineExceeded
+        if call.alarm is not None:
+            alarms.disarm(call.alarm)
+        try:
+            await session.commit()
+        except Exception:
+            if call.alarm is not None:
+                alarms.rearm(call.alarm)  # the handler may run again
+            raise
+        finally:
+            if self._messages:
+                self.runtime.wake()  # also where a cancellation is raised after the commit
 
     async def close(self) -> None:
-        """Return what is borrowed; what was not committed is rolled back."""
-        if self._session is not None:
-            await self._session.close()
+        """Return what is borrowed; what was not committed is rolled back. From now on its contexts reach nothing."""
+        session, self._session, self._ended = self._session, None, True
+        if session is not None:
+            await session.close()
+
+    def _running(self) -> None:
+        if self._ended:
+            raise RuntimeError(
+                "this context's operation has ended: a task that outlives its handler can not use it; "
+                "await it in the handler, or ctx.send a command"
+            )
 
 
 def _patches(value: Any) -> Any:

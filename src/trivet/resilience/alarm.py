@@ -45,11 +45,15 @@ class Alarms:
     def arm(self, at: float, task: asyncio.Task[Any]) -> Alarm:
         """Cancel a task at an instant unless the alarm is disarmed before."""
         alarm = Alarm(at, task)
+        self.rearm(alarm)
+        return alarm
+
+    def rearm(self, alarm: Alarm) -> None:
+        """Set an alarm again that was disarmed."""
         self._armed.add(alarm)
         if not self._looking:
             self._looking = True
-            task.get_loop().call_later(TICK_SECONDS, self._look)
-        return alarm
+            alarm.task.get_loop().call_later(TICK_SECONDS, self._look)
 
     def disarm(self, alarm: Alarm) -> None:
         """Forget the alarm; harmless after it rang."""
