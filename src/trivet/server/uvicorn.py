@@ -141,6 +141,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete: the application starts, unless the head is not as it must be."""
         self._in_head = False
+        assert self.parser is not None  # only a connection that is lost has none
         fault = fault_of(self.parser.get_http_version(), self.url, self.headers)
         if fault is not None:
             self._fault = fault
