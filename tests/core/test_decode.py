@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trivet import InvalidArgument, Meta, Money, Patch, Struct, digits
-from trivet.core.decode import Decoder, decimal_problem, tolerant
+from trivet.core.checks import decimal_problem
+from trivet.core.decode import Decoder
+from trivet.core.tolerant import tolerant
 from trivet.core.value import MAX_SAFE_INTEGER, Digits
 
 

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from trivet import App, Meta, Module, NotFound, Read, Struct, Unavailable, Write
-from trivet.core.decode import MAX_VIOLATIONS, MAX_WALKED
+from trivet.core.checks import MAX_VIOLATIONS
+from trivet.core.violations import MAX_WALKED
 from trivet.settings import Settings
 from trivet.telemetry.log import Sink
 from trivet.testing import Client, settings_for_tests

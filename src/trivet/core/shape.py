@@ -1,7 +1,7 @@
 """Shapes: frozen, keyword-only records that say what crosses a boundary.
 
 A shape refuses unknown fields. That is what the edge of an API wants; what other processes wrote (events, cache
-entries, answers) is read with :func:`trivet.core.decode.tolerant`, which prunes what it does not know and converts.
+entries, answers) is read with :func:`trivet.core.tolerant.tolerant`, which prunes what it does not know and converts.
 """
 
 from __future__ import annotations

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from msgspec import inspect
 
@@ -23,3 +26,27 @@ def info_of(type: Any) -> inspect.Type:
 @cache
 def _info(type: Any) -> inspect.Type:
     return inspect.type_info(type)
+
+
+SCALARS: dict[type, Any] = {
+    inspect.StructType: dict,
+    inspect.ListType: list,
+    inspect.SetType: list,
+    inspect.FrozenSetType: list,
+    inspect.VarTupleType: list,
+    inspect.TupleType: list,
+    inspect.DictType: dict,
+    inspect.NoneType: None,
+    inspect.BoolType: bool,
+    inspect.IntType: int,
+    inspect.FloatType: float,
+    inspect.StrType: str,
+    inspect.BytesType: bytes,
+    inspect.DateTimeType: datetime,
+    inspect.DateType: date,
+    inspect.TimeType: time,
+    inspect.TimeDeltaType: timedelta,
+    inspect.UUIDType: UUID,
+    inspect.DecimalType: Decimal,
+}
+"""The Python types of what has no members; containers stand for themselves, emptied of what they hold."""

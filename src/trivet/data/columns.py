@@ -42,8 +42,8 @@ from uuid import UUID
 import msgspec
 from msgspec import inspect as kinds
 
-from trivet.core.decode import tolerant
 from trivet.core.error import Error, InvalidArgument, OutOfRange, Violation
+from trivet.core.tolerant import tolerant
 from trivet.core.typeinfo import info_of
 from trivet.core.value import Digits
 from trivet.data.database import Dialect

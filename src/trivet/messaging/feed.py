@@ -22,10 +22,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trivet.core.clock import Clock, SystemClock
-from trivet.core.decode import tolerant
 from trivet.core.error import InvalidArgument, OutOfRange, Violation
 from trivet.core.event import Event
 from trivet.core.shape import Struct
+from trivet.core.tolerant import tolerant
 from trivet.data.database import Database, DatabaseUnavailable
 from trivet.messaging.message import MessageKind
 from trivet.messaging.names import EventNames

@@ -13,9 +13,9 @@ from uuid import UUID
 
 import msgspec
 
-from trivet.core.decode import tolerant
 from trivet.core.principal import Principal
 from trivet.core.shape import Struct
+from trivet.core.tolerant import tolerant
 from trivet.data.database import Row, Session
 from trivet.messaging import jobs
 from trivet.messaging.message import Message, MessageKind

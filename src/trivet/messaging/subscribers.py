@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trivet.core.declaration import Kind
-from trivet.core.decode import tolerant
 from trivet.core.event import Event
 from trivet.core.fault import Fault
 from trivet.core.module import Module, Subscription
 from trivet.core.operation import Operation
 from trivet.core.shape import Struct
+from trivet.core.tolerant import tolerant
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.names import EventNames
 

@@ -15,7 +15,8 @@ from trivet.contracts.body import Body, body_of
 from trivet.contracts.model import ApiOperation
 from trivet.contracts.result import without_none
 from trivet.contracts.subject import is_page_request, item_of
-from trivet.core.decode import MAX_VIOLATIONS, Decoder, patched_shape
+from trivet.core.checks import MAX_VIOLATIONS
+from trivet.core.decode import Decoder, patched_shape
 from trivet.core.error import InvalidArgument, Violation
 from trivet.core.page import PageRequest
 from trivet.core.patch import patch_of
