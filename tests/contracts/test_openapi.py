@@ -220,11 +220,18 @@ def test_special_results_are_described(library: dict[str, Any]) -> None:
     }
     assert "text/event-stream" in paths["/v1/books:watch"]["get"]["responses"]["200"]["content"]
     assert "Location" in paths["/v1/books:export"]["post"]["responses"]["202"]["headers"]
-    assert paths["/v1/books/{id}:dust"]["post"]["deprecated"] is True
     assert paths["/v1/books:count"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]["required"] == [
         "value"
     ]
     assert paths["/v1/jobs/{id}"]["get"]["operationId"] == "jobs.get_job"
+
+
+def test_a_deprecated_operation_says_so_and_so_does_each_of_its_answers(library: dict[str, Any]) -> None:
+    operation = library["paths"]["/v1/books/{id}:dust"]["post"]
+    assert operation["deprecated"] is True
+    assert operation["description"].endswith("Deprecated; use books.polish_book.")
+    for response in operation["responses"].values():
+        assert {"Deprecation", "Sunset", "Link"} <= set(response["headers"])
 
 
 def test_operation_ids_are_unique(library: dict[str, Any]) -> None:

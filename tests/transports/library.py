@@ -280,7 +280,11 @@ def books_module(journal: Journal) -> Module:
         """Fail, as it should."""
         raise RuntimeError("the secret is 12345")
 
-    @books.command(public=True, deprecated=Deprecated(since=date(2026, 1, 1), link="https://example.com/why"))
+    gone = Deprecated(
+        since=date(2026, 1, 1), sunset=date(2027, 1, 1), use="books.polish_book", link="https://example.com/why"
+    )
+
+    @books.command(public=True, deprecated=gone)
     async def dust_book(ctx: Write, id: BookId) -> None:
         """Do what nobody does any more."""
         raise ArchiveClosed(retry_after=7)

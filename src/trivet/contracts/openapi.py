@@ -150,6 +150,9 @@ class _Document:
             written["description"] = op.operation.doc
         if declared.deprecated is not None:
             written["deprecated"] = True
+            if declared.deprecated.use is not None:
+                instead = f"Deprecated; use {declared.deprecated.use}."
+                written["description"] = f"{op.operation.doc}\n\n{instead}" if op.operation.doc else instead
         parameters = [*self._path_parameters(op), *self._query_parameters(op)]
         if parameters:
             written["parameters"] = parameters
@@ -206,9 +209,7 @@ class _Document:
     # -- responses
 
     def _success(self, op: ApiOperation) -> dict[str, Any]:
-        headers: dict[str, Any] = {"Request-Id": {"$ref": "#/components/headers/RequestId"}}
-        if op.operation.declaration.deprecated is not None:
-            headers["Deprecation"] = {"schema": {"type": "string"}, "description": "Since when (RFC 9745)."}
+        headers: dict[str, Any] = {"Request-Id": {"$ref": "#/components/headers/RequestId"}, **_notices(op)}
         status = str(op.face.status)
         if op.operation.kind is Kind.JOB:
             headers["Location"] = _location("Where the job's status is found.")
@@ -267,8 +268,13 @@ class _Document:
         by_status: dict[int, list[type[Error]]] = {}
         for error in errors:
             by_status.setdefault(status_of(error), []).append(error)
+        notices = _notices(op)
         return {
-            str(status): self._failure(status, found) if set(found) & set(op.errors) else self._shared(status, found)
+            str(status): (
+                self._failure(status, found, notices)
+                if notices or set(found) & set(op.errors)
+                else self._shared(status, found)
+            )
             for status, found in sorted(by_status.items())
         }
 
@@ -276,15 +282,17 @@ class _Document:
         """Return a reference to a response that many operations have: what the platform itself answers."""
         name = "Or".join(pascal(error.reason.lower()) for error in errors)
         if name not in self.responses:
-            self.responses[name] = self._failure(status, errors)
+            self.responses[name] = self._failure(status, errors, {})
         return {"$ref": f"#/components/responses/{name}"}
 
-    def _failure(self, status: int, errors: Sequence[type[Error]]) -> dict[str, Any]:
-        headers: dict[str, Any] = {"Request-Id": {"$ref": "#/components/headers/RequestId"}}
+    def _failure(self, status: int, errors: Sequence[type[Error]], notices: Schema) -> dict[str, Any]:
+        headers: dict[str, Any] = {"Request-Id": {"$ref": "#/components/headers/RequestId"}, **notices}
         if status == 401:
             headers["WWW-Authenticate"] = {"schema": {"type": "string"}, "description": "Bearer (RFC 6750)."}
         if status in (429, 503):
             headers["Retry-After"] = {"schema": {"type": "integer", "minimum": 0}, "description": "Seconds to wait."}
+        if status == 415:
+            headers["Accept"] = {"schema": {"type": "string"}, "description": "Formats that are read (RFC 9110)."}
         reasons = ", ".join(f"`{error.reason}`" for error in errors)
         return {
             "description": f"{PHRASES.get(status, 'Error')}: {reasons}",
@@ -327,6 +335,19 @@ def _problem_name(error: type[Error]) -> str:
 
 def _json(schema: Schema) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
+
+
+def _notices(op: ApiOperation) -> Schema:
+    """Return the header fields with which every answer of a deprecated operation says so."""
+    notice = op.operation.declaration.deprecated
+    if notice is None:
+        return {}
+    said = {"Deprecation": "Since when (RFC 9745)."}
+    if notice.sunset is not None:
+        said["Sunset"] = "When it is no longer served (RFC 8594)."
+    if notice.link:
+        said["Link"] = 'With `rel="deprecation"`: what to do instead.'
+    return {name: {"schema": {"type": "string"}, "description": text} for name, text in said.items()}
 
 
 def _location(description: str) -> Schema:
