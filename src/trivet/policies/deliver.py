@@ -15,12 +15,13 @@ from trivet.core.call import Call
 from trivet.core.clock import Deadline
 from trivet.core.context import Run, Write
 from trivet.core.declaration import Access, Declaration
-from trivet.core.decode import Decoder, patched_shape, tolerant
+from trivet.core.decode import Decoder, patched_shape
 from trivet.core.error import Error
 from trivet.core.event import Event
 from trivet.core.module import Module, Subscription
 from trivet.core.operation import Operation
 from trivet.core.principal import Principal
+from trivet.core.tolerant import tolerant
 from trivet.messaging.message import Message
 from trivet.messaging.runner import Progress, Settle
 from trivet.messaging.subscribers import EVENT_SECONDS
