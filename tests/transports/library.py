@@ -198,7 +198,7 @@ def books_module(journal: Journal) -> Module:
         page: PageRequest,
         author_id: AuthorId | None = None,
         genre: Genre | None = None,
-        tags: Annotated[list[Tag], Meta(max_length=3)] = [],  # noqa: B006 - a default for the contract, never changed
+        tags: Annotated[tuple[Tag, ...], Meta(max_length=3)] = (),
         price_max: Decimal | None = None,
         lent: bool | None = None,
         year: Annotated[int, Meta(ge=1400, le=2100)] | None = None,
