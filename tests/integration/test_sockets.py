@@ -78,6 +78,13 @@ FRAMING = [
     ),
     Case("expectation and too much", lend("Expect: 100-continue", "Content-Length: 9999999", body=b""), 413,
          "BODY_TOO_LARGE"),
+    Case(
+        "WebSocket where none is served",
+        request("GET", ONE, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
+        404,
+        "ROUTE_NOT_FOUND",
+    ),
     Case("URL without an end", b"GET /" + b"a" * 2_000_000, 414, "URL_TOO_LONG"),
     Case("head without an end", b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2_000_000, 431, "HEADERS_TOO_LARGE"),
 ]  # fmt: skip

@@ -24,7 +24,7 @@ from trivet.runtime import Runtime
 from trivet.transports import pages
 from trivet.transports.catalogue import Catalogue
 from trivet.transports.health import Health
-from trivet.transports.rest.exchange import Receive, Scope, Send
+from trivet.transports.rest.exchange import Message, Receive, Scope, Send
 from trivet.transports.rest.media import prefers_html
 from trivet.transports.rest.transport import Rest
 
@@ -79,8 +79,7 @@ class Front:
                 await app({**scope, "root_path": scope.get("root_path", "") + prefix}, receive, send)
                 return
         if scope["type"] != "http":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            await self._no_websocket(scope, receive, send, path)
             return
         if len(path) + len(scope["query_string"]) >= self._url_max:
             await self._rest.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
@@ -92,6 +91,19 @@ class Front:
             await self._rest.options(scope, receive, send, path, ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"))
         else:
             await self._rest(scope, receive, send, path)
+
+    async def _no_websocket(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        """Refuse a WebSocket with a problem, where the server can say it (the ASGI extension for denials)."""
+        await receive()
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1000})
+            return
+
+        async def deny(message: Message) -> None:
+            await send({**message, "type": f"websocket.{message['type']}"})
+
+        refusal = RouteNotFound(detail="No WebSocket is served here.")
+        await self._rest.refuse({**scope, "method": "GET"}, receive, deny, path[:64], refusal)
 
     # -- the platform's own addresses
 
