@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import pytest
@@ -172,3 +173,33 @@ async def test_a_web_socket_is_refused() -> None:
 async def test_the_limit_of_a_url_is_exact(length: int) -> None:
     target = "/v1/books?tags=" + "x" * (length - len("/v1/books?tags="))
     assert (await Client(front(Library())).get(target)).status == (414 if length > 8191 + 1 else 400)
+
+
+async def test_every_link_of_the_pages_leads_somewhere() -> None:
+    client = Client(Starlette(routes=[Mount("/api", app=front(Library()))]))
+    seen: set[str] = set()
+    waiting = ["/api/"]
+    while waiting:
+        page = (await client.get(waiting.pop(), {"Accept": "text/html"})).body.decode()
+        anchors = set(re.findall(r' id="([^"]+)"', page))
+        for address in set(re.findall(r'href="([^"]+)"', page)) - seen:
+            path, _, anchor = address.partition("#")
+            if not path:
+                assert anchor in anchors
+                continue
+            seen.add(address)
+            assert (await client.get(path)).status == 200, address
+            if path.startswith(("/api/problems", "/api/#")):
+                waiting.append(path)
+            elif anchor:
+                assert f' id="{anchor}"' in (await client.get(path)).body.decode(), address
+    assert "/api/problems/not-found" in seen
+
+
+async def test_pages_have_landmarks_and_one_first_heading() -> None:
+    client = Client(front(Library()))
+    for address in ("/", "/problems", "/problems/not-found"):
+        page = (await client.get(address)).body.decode()
+        assert [page.count(tag) for tag in ("<h1>", "<main>", "<header>")] == [1, 1, 1]
+        assert re.search(r'<nav aria-label="[^"]+">', page)
+        assert page.count("<table>") == page.count("<thead>")

@@ -70,6 +70,8 @@ def serve(
     address = Address(url=url_of(serving), management_url=url_of(management) if management else None)
     # Replaced workers must read what their predecessors signed, also when the key is a random one.
     told = {**flags, "secret_key": settings.secret_key, "environment": settings.environment}
+    if management:  # their pages link to the port that was found, not to the one that was asked for
+        told["server.management_port"] = management[0].getsockname()[1]
 
     def begun() -> None:
         log.info("serving", url=address.url, management_url=address.management_url or "off", workers=server.workers)

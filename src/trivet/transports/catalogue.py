@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trivet.contracts.model import Api
+import msgspec
+
+from trivet.contracts.model import Api, ApiOperation
 from trivet.contracts.problem import PHRASES, slug_of, status_of
-from trivet.core.error import Code, Error
-from trivet.transports.pages import Html, definitions, element, joined, link, page, table
+from trivet.core.error import RENDERED_APART, Code, Error, InvalidArgument
+from trivet.transports.pages import (
+    Html,
+    badge,
+    code,
+    definitions,
+    element,
+    heading,
+    joined,
+    link,
+    navigation,
+    page,
+    prose,
+    table,
+)
+
+COLOURS = {"GET": "blue", "POST": "green", "PATCH": "amber", "PUT": "amber", "DELETE": "red"}
+"""Of methods; the method is written too, so nothing depends on seeing them."""
 
 ADVICE: dict[Code, str] = {
     Code.CANCELLED: "Nothing: the caller went away before the answer.",
@@ -44,10 +62,12 @@ class Catalogue:
 
     Args:
         api: The model of the app.
+        metrics: Where the metrics of all workers are, if the pages may say so.
     """
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, metrics: str | None = None) -> None:
         self._api = api
+        self._metrics = metrics
         self._problems: dict[str, type[Error]] = {}
 
     def problem(self, slug: str) -> type[Error] | None:
@@ -88,33 +108,42 @@ class Catalogue:
 
     def index_page(self, root: str) -> bytes:
         """Return the index as a page."""
-        parts: list[str] = [
-            element(
-                "p",
-                joined(
-                    [
-                        link(f"{root}/openapi.json", "OpenAPI"),
-                        link(f"{root}/problems", "Errors"),
-                        link(f"{root}/livez", "Alive?"),
-                        link(f"{root}/readyz", "Ready?"),
-                    ],
-                    " · ",
-                ),
-            )
+        modules = list(dict.fromkeys(op.module for op in self._api.operations))
+        number = len(self._api.operations)
+        contract = link(f"{root}/openapi.json", "OpenAPI")
+        said = [
+            f"{number} operation{'s' * (number != 1)}, described by ",
+            contract,
+            ". Programs get this page as JSON.",
         ]
-        for module in dict.fromkeys(op.module for op in self._api.operations):
-            parts.append(element("h2", f"{module.name} {module.version}"))
-            parts.append(
-                table(
-                    ("Operation", "Request", "What it does"),
-                    (
-                        (element("code", op.operation.name), _request(root, op.face.method, op.path), op.summary)
-                        for op in self._api.operations
-                        if op.module is module
-                    ),
-                )
-            )
-        return page(self._api.name, *parts)
+        parts: list[str] = [element("p", joined(said))]
+        if len(modules) > 1:
+            parts.append(navigation("Modules", ((f"#{module.name}", module.name) for module in modules)))
+        for module in modules:
+            parts.append(heading(joined([module.name, " ", element("small", module.version)]), module.name))
+            rows = ((op.id, self._operation(root, op)) for op in self._api.operations if op.module is module)
+            parts.append(table(("Request", "What it does"), rows))
+        return page(self._api.name, self._api.name, self._top(root, f"{root}/"), *parts)
+
+    def _operation(self, root: str, op: ApiOperation) -> tuple[Html, Html]:
+        request = joined([badge(op.face.method, COLOURS.get(op.face.method, "")), _path(root, op.face.method, op.path)])
+        said = [code(op.operation.name), op.operation.kind.value, _callers(op)]
+        raises = [link(f"{root}/problems/{slug_of(kind)}", kind.reason) for kind in op.operation.declaration.raises]
+        if raises:
+            said.append(joined(["raises ", joined(raises, ", ")]))
+        return request, joined([prose(op.summary), element("small", joined(said, " · "))])
+
+    def _top(self, root: str, here: str | None = None) -> Html:
+        links = [
+            (f"{root}/", "Operations"),
+            (f"{root}/problems", "Errors"),
+            (f"{root}/openapi.json", "OpenAPI"),
+            (f"{root}/livez", "Live"),
+            (f"{root}/readyz", "Ready"),
+        ]
+        if self._metrics is not None:
+            links.append((self._metrics, "Metrics"))
+        return navigation("This API", links, here)
 
     # -- errors
 
@@ -134,31 +163,69 @@ class Catalogue:
         """Return what an error means, as a page."""
         status = status_of(kind)
         raised_by = self.raised_by(kind)
-        names = joined((element("code", name) for name in raised_by), " ")
-        who = names if raised_by else "The platform, or any operation."
+        names = joined((link(f"{root}/#{name}", code(name)) for name in raised_by), ", ")
+        example: dict[str, Any] = {
+            "type": f"{root}/problems/{slug_of(kind)}",
+            "title": kind.message,
+            "status": status,
+            "instance": "urn:request:…",
+            "code": kind.code.name.lower(),
+            "reason": kind.reason,
+        } | dict.fromkeys(_fields(kind), "…")
+        if kind is InvalidArgument:
+            example["errors"] = [{"detail": "…", "pointer": "#/…"}]
         return page(
-            kind.reason,
-            element("p", kind.message),
+            kind.message,
+            self._api.name,
+            self._top(root),
             definitions(
                 [
+                    ("Reason", element("code", kind.reason)),
                     ("Status", f"{status} {PHRASES.get(status, '')}".strip()),
                     ("Code", element("code", kind.code.name.lower())),
-                    ("Raised by", who),
-                    ("What to do", ADVICE[kind.code]),
+                    ("What to do", prose(ADVICE[kind.code])),
+                    ("Raised by", names if raised_by else "The platform, or any operation."),
                 ]
             ),
-            element("p", joined([link(f"{root}/problems", "All errors"), link(f"{root}/", "Index")], " · ")),
+            heading("What is sent", "sent"),
+            element("pre", element("code", _shown(example))),
         )
 
     def problems_page(self, root: str) -> bytes:
-        """Return all errors as a page."""
-        rows = (
-            (link(f"{root}/problems/{slug_of(kind)}", kind.reason), str(status_of(kind)), kind.message)
-            for kind in self.problems()
-        )
-        return page("Errors", table(("Reason", "Status", "Meaning"), rows), element("p", link(f"{root}/", "Index")))
+        """Return all errors as a page: first those of the app, then those that every app has."""
+        problems = self.problems()
+        ours = [kind for kind in problems if kind.__module__.startswith("trivet.")]
+        parts: list[str] = []
+        for title, anchor, kinds in (
+            (f"Of {self._api.name}", "app", [kind for kind in problems if kind not in ours]),
+            ("Of the platform", "platform", ours),
+        ):
+            if kinds:
+                rows = ((None, self._problem_row(root, kind)) for kind in kinds)
+                parts += [heading(title, anchor), table(("Reason", "Meaning"), rows)]
+        return page("Errors", self._api.name, self._top(root, f"{root}/problems"), *parts)
+
+    def _problem_row(self, root: str, kind: type[Error]) -> tuple[Html, Html]:
+        status = status_of(kind)
+        marked = badge(str(status), "red" if status >= 500 else "amber")
+        return joined([marked, link(f"{root}/problems/{slug_of(kind)}", code(kind.reason))]), prose(kind.message)
 
 
-def _request(root: str, method: str, path: str) -> Html:
-    written = element("code", f"{method} {path}")
+def _fields(kind: type[Error]) -> list[str]:
+    """Return the names of the fields that only errors of this kind have."""
+    return [name for name in kind.shape.__struct_fields__ if name not in RENDERED_APART]
+
+
+def _shown(example: Any) -> str:
+    """Return JSON with a bare ellipsis for what differs from one time to the next."""
+    return msgspec.json.format(msgspec.json.encode(example), indent=2).decode().replace('"…"', "…")
+
+
+def _callers(op: ApiOperation) -> Html:
+    access = op.operation.declaration.access
+    return joined(["scope ", joined(map(code, access.scopes), " ")]) if access.scopes else Html("public")
+
+
+def _path(root: str, method: str, path: str) -> Html:
+    written = code(path)
     return link(f"{root}{path}", written) if method == "GET" and "{" not in path and ":" not in path else written

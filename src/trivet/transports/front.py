@@ -21,6 +21,7 @@ from trivet.contracts.problem import HeadersTooLarge, MethodNotAllowed, NotReady
 from trivet.core.error import Error
 from trivet.policies.authorize import ScopeRequired
 from trivet.runtime import Runtime
+from trivet.settings import Settings
 from trivet.transports import pages
 from trivet.transports.catalogue import Catalogue
 from trivet.transports.health import Health
@@ -59,7 +60,7 @@ class Front:
         self._api = api
         self._runtime = runtime
         self._rest = Rest(api, runtime)
-        self._catalogue = Catalogue(api)
+        self._catalogue = Catalogue(api, _metrics_of(runtime.settings))
         self._contracts: dict[str, Answer] = {}
         self.health = Health(runtime)
         self._mounts = sorted((mounts or {}).items(), key=lambda mount: len(mount[0]), reverse=True)
@@ -168,6 +169,14 @@ class Front:
         if wants_json(accept):
             return Answer(msgspec.json.encode(self._catalogue.describe(kind, root)), JSON_FIELDS)
         return Answer(self._catalogue.problem_page(kind, root), pages.FIELDS)
+
+
+def _metrics_of(settings: Settings) -> str | None:
+    """Return where metrics are, for the pages; in production that address is nobody's but the operators'."""
+    host, port = settings.server.management_host, settings.server.management_port
+    if not settings.development or not port:
+        return None
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
 
 
 def path_of(scope: Scope) -> str:
