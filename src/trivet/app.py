@@ -16,6 +16,7 @@ from trivet.core.fault import Fault, FaultyApp, place_of_caller
 from trivet.core.module import Module
 from trivet.core.principal import Principal
 from trivet.core.resource import Resource
+from trivet.core.wellformed import ill_formed
 from trivet.policies import chain
 from trivet.policies.deliver import HANDLER, Deliveries
 from trivet.policies.work import UnitOfWork
@@ -58,8 +59,12 @@ class App:
         settings: Settings | None = None,
     ) -> None:
         self.name = name
-        self.modules = tuple(modules)
-        self.resources = tuple(resources)
+        listed, brought = tuple(modules), tuple(resources)
+        self.modules = tuple(dict.fromkeys(module for module in listed if isinstance(module, Module)))
+        self.resources = tuple(resource for resource in brought if isinstance(resource, Resource))
+        self._misplaced = [repr(thing) for thing in listed if not isinstance(thing, Module)]
+        self._twice = sorted({module.name for module in self.modules if listed.count(module) > 1})
+        self._misplaced += [repr(thing) for thing in brought if not isinstance(thing, Resource)]
         self.mounts = dict(mounts or {})
         self.seed = seed
         self.place = place_of_caller()
@@ -95,7 +100,7 @@ class App:
         dialect = open_database(settings.database.url.reveal()).dialect
         plans, tables = bind(self.modules, dialect, settings.secret_key.reveal().encode())
         own = [fault for module in self.modules for fault in module.faults]
-        return api, plans, [*own, *self._faults(), *faults, *tables, *check(self.modules)]
+        return api, plans, [*own, *self._faults(), *faults, *tables, *check(self.modules), *ill_formed(self.modules)]
 
     def lint(self) -> list[Fault]:
         """Return what does not keep the app from starting but should be better."""
@@ -122,6 +127,12 @@ class App:
         def fault(rule: str, problem: str, mend: str) -> None:
             found.append(Fault(rule=rule, place=self.place, problem=problem, mend=mend))
 
+        for thing in self._misplaced:
+            fault("app", f"{thing} is neither a module nor a resource", "Write modules=[Module], resources=[Resource].")
+        for name in self._twice:
+            fault("app", f"module {name} is listed twice", "List it once.")
+        if not (self.modules or self.mounts or self._misplaced):
+            fault("app", f"{self.name} has no modules: it would serve nothing", "Write App(..., modules=[...]).")
         by_name: dict[str, Module] = {}
         for module in self.modules:
             other = by_name.setdefault(module.name, module)
@@ -135,7 +146,9 @@ class App:
                 if used not in self.modules:
                     mend = f"Write App(..., modules=[..., {used.name}])."
                     fault("module-uses", f"{module.name} uses {used.name}, which is not part of the app", mend)
-        for prefix in self.mounts:
+        for prefix, mounted in self.mounts.items():
+            if not callable(mounted):
+                fault("mount", f"mount {prefix!r}: {mounted!r}", "Mount an ASGI application.")
             if not prefix.startswith("/") or prefix.endswith("/") or len(prefix) < 2:
                 fault("mount", f"mount {prefix!r}", "A prefix starts with a slash and does not end in one.")
         names = [resource.name for resource in self.resources]
@@ -196,10 +209,14 @@ class App:
                     await self.start()
                 except Exception as failed:
                     await send({"type": "lifespan.startup.failed", "message": str(failed)})
-                    return
+                    raise  # the message is for people; the server shows where it comes from
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                await self.stop()
+                try:
+                    await self.stop()
+                except Exception as failed:
+                    await send({"type": "lifespan.shutdown.failed", "message": str(failed)})
+                    raise
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

@@ -23,6 +23,7 @@ from trivet.core.fault import Fault, Place, place_of
 from trivet.core.module import Module
 from trivet.core.naming import Face, NamingError, Noun, Subject, face_of, kebab, nouns_of
 from trivet.core.operation import Operation
+from trivet.core.page import PageRequest
 from trivet.core.patch import patch_shape
 from trivet.core.shape import Struct
 from trivet.core.signature import Parameter, Signature
@@ -390,6 +391,18 @@ def _check_paging(operation: Operation[..., Any], faults: list[Fault]) -> None:
     pages = result_of(operation.signature.result).form is Form.PAGE
     if bool(asked) != pages:
         faults.append(_paging_fault(operation.place, operation.id, bool(asked)))
+    taken = {p.name for p in operation.signature.parameters} & {
+        field.name for field in msgspec.structs.fields(PageRequest)
+    }
+    if asked and taken:
+        faults.append(
+            Fault(
+                rule="paging",
+                place=operation.place,
+                problem=f"{operation.id}: {', '.join(sorted(taken))} is said by the page request already",
+                mend="Name the parameter differently.",
+            )
+        )
     elif len(asked) > 1:
         faults.append(
             Fault(
@@ -501,6 +514,15 @@ def _check_errors(modules: Sequence[Module], faults: list[Fault]) -> None:
                     place=place,
                     problem=f"{_class_name(error)}: reason {error.reason} is longer than {MAX_REASON} characters",
                     mend='Name the class shorter, or say class X(Base, reason="SHORTER").',
+                )
+            )
+        if error.status is not None and not 400 <= error.status <= 599:
+            faults.append(
+                Fault(
+                    rule="error-status",
+                    place=place,
+                    problem=f"{_class_name(error)}: status={error.status} is no status of an error",
+                    mend="Leave it out, or say one from 400 to 599.",
                 )
             )
         taken = sorted(PROBLEM_MEMBERS.intersection(error.shape.__struct_fields__) - {"detail"})

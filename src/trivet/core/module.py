@@ -6,6 +6,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, Unpack, overload
 
+import msgspec
+
 from trivet.core.context import Write
 from trivet.core.declaration import (
     Access,
@@ -29,6 +31,7 @@ from trivet.core.operation import (
     Stream,
     StreamDecorator,
 )
+from trivet.core.options import checked
 from trivet.core.shape import Struct
 
 E = TypeVar("E", bound=Event)
@@ -37,6 +40,11 @@ Scope = str | Sequence[str]
 
 SEMANTIC_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+"""One scope (RFC 6749 section 3.3)."""
+
+ACCESS = ("scope", "public", "internal", "acts_as")
+"""Keywords of every decorator that say who may call."""
 
 
 class Subscription(Struct):
@@ -67,10 +75,11 @@ class Module:
     def __init__(
         self, name: str, *, version: str = "1.0.0", owner: str = "", uses: Iterable[Module] = (), prefix: str = ""
     ) -> None:
-        self.name = name
-        self.version = version
+        self.name = name = str(name)
+        self.version = version = str(version)
         self.owner = owner
-        self.uses = tuple(uses)
+        used = tuple(uses) if isinstance(uses, Iterable) else (uses,)
+        self.uses = tuple(module for module in used if isinstance(module, Module))
         self.prefix = prefix
         self.place = place_of_caller()
         self.operations: list[Operation[..., Any]] = []
@@ -82,6 +91,8 @@ class Module:
             self._fault("module-name", self.place, f"module name {name!r}", "Use lower_snake_case.")
         if not SEMANTIC_VERSION.fullmatch(version):
             self._fault("module-version", self.place, f"module {name}: version {version!r}", "Use MAJOR.MINOR.PATCH.")
+        if len(self.uses) < len(used) or not isinstance(uses, Iterable):
+            self._fault("module-uses", self.place, f"module {name}: uses={uses!r}", "Write uses=[module, ...].")
 
     def __repr__(self) -> str:
         return f"Module({self.name!r}, version={self.version!r})"
@@ -172,7 +183,16 @@ class Module:
         """
 
         def declare(resolver: Callable[..., Awaitable[Any]]) -> Edge[Any, ..., Any]:
-            access = self._access(options, place_of(resolver), f"edge {source.__name__}.{name}")
+            place = place_of(resolver)
+            if not (isinstance(source, type) and issubclass(source, msgspec.Struct)):
+                self._fault(
+                    "edge", place, f"edge {name}: {source!r} is no shape", "Begin at a subclass of trivet.Struct."
+                )
+                return Edge(self, source, name, Access(), resolver)
+            title = f"edge {source.__name__}.{name}"
+            access = self._access(options, place, title)
+            if access.internal:
+                self._fault("access", place, f"{title}: nobody can follow it", 'Say scope="..." or public=True.')
             edge: Edge[Any, ..., Any] = Edge(self, source, name, access, resolver)
             self.edges.append(edge)
             return edge
@@ -204,29 +224,29 @@ class Module:
             place = place_of(handler)
             title = f"{kind.kind.value} {self.name}.{getattr(handler, '__name__', 'operation')}"
             access = self._access(options, place, title)
-            rest = {k: v for k, v in options.items() if k not in ("scope", "public", "internal", "acts_as")}
-            for name in ("raises", "limits", "examples", "uses"):
-                if name in rest:
-                    rest[name] = tuple(rest[name])
-            try:
-                declaration = Declaration(access=access, **rest)
-            except TypeError as unknown:
-                self._fault("declaration", place, f"{title}: {unknown}", "See trivet.core.declaration.Declaration.")
-                declaration = Declaration(access=access)
-            operation = kind(self, handler, declaration)
+            rest, problems = checked(kind.kind, {k: v for k, v in options.items() if k not in ACCESS})
+            for problem, mend in problems:
+                self._fault("declaration", place, f"{title}: {problem}", mend)
+            operation = kind(self, handler, Declaration(access=access, **rest))
             self.operations.append(operation)
             return operation
 
         return declare
 
     def _access(self, options: dict[str, Any], place: Place, title: str) -> Access:
-        scope = options.get("scope", ())
-        scopes = (scope,) if isinstance(scope, str) else tuple(scope)
+        scope, acts_as = options.get("scope", ()), options.get("acts_as", "caller")
+        scopes = (scope,) if isinstance(scope, str) or not isinstance(scope, Sequence) else tuple(scope)
+        if not all(isinstance(one, str) and SCOPE.fullmatch(one) for one in scopes):
+            mend = 'A scope is one word, such as "catalog.read"; several are a list.'
+            self._fault("access", place, f"{title}: scope={scope!r}", mend)
+        if acts_as not in ("caller", "module"):
+            self._fault("acts-as", place, f"{title}: acts_as={acts_as!r}", 'Say acts_as="caller" or acts_as="module".')
+            acts_as = "caller"
         access = Access(
-            scopes=scopes,
+            scopes=tuple(map(str, scopes)),
             public=options.get("public") is True,
             internal=options.get("internal") is True,
-            acts_as=options.get("acts_as", "caller"),
+            acts_as=acts_as,
         )
         said = [
             name for name, yes in (("scope", scopes), ("public", access.public), ("internal", access.internal)) if yes

@@ -6,8 +6,12 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from typing import Any, get_args, get_origin, get_type_hints
 
+from trivet.core.context import Read, Run, Write
 from trivet.core.declaration import Kind
 from trivet.core.shape import Struct
+
+CONTEXTS: dict[Kind, type[Read]] = {Kind.QUERY: Read, Kind.COMMAND: Write, Kind.STREAM: Read, Kind.JOB: Run}
+"""What a handler of each kind gets first."""
 
 REQUIRED: Any = inspect.Parameter.empty
 """Stands for "this parameter has no default"."""
@@ -93,6 +97,15 @@ def signature_of(handler: Callable[..., Any], kind: Kind, skip: int = 1) -> Sign
     for parameter in parameters:
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             raise TypeError(f"`*{parameter.name}`: every parameter needs a name and a type")
+    for parameter in parameters[:skip]:
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            raise TypeError(f"`{parameter.name}` comes before the `*`: the context is given by position")
+    for parameter in parameters[skip:]:
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            raise TypeError(f"`{parameter.name}` comes after the `/`: arguments are given by name")
+    context, given = CONTEXTS[kind], hints.get(parameters[0].name)
+    if isinstance(given, type) and issubclass(given, Read) and not issubclass(context, given):
+        raise TypeError(f"a {kind.value} gets `ctx: {context.__name__}`, not `{given.__name__}`")
     untyped = [p.name for p in parameters[skip:] if p.name not in hints]
     if untyped:
         raise TypeError(f"parameter{'s' * (len(untyped) > 1)} without a type: {', '.join(untyped)}")
