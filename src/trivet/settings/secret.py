@@ -7,7 +7,9 @@ import re
 import secrets
 
 HIDDEN = "********"
-PASSWORD = re.compile(r"(?<=://)(?P<user>[^/@:]*):[^/@]*(?=@)")
+PASSWORD = re.compile(r"(?<=://)(?P<user>[^/@:]*):.*(?=@)", re.DOTALL)
+"""Up to the last ``@``: a password may hold what should have been escaped, and too much hidden is better."""
+PARAMETER = re.compile(r"(?P<name>[?&][^=&#]*(?:password|passwd|secret|token|key)[^=&#]*)=[^&#]*", re.IGNORECASE)
 
 
 class Secret:
@@ -54,7 +56,7 @@ class Url(Secret):
     @property
     def shown(self) -> str:
         """The address without its password."""
-        return PASSWORD.sub(rf"\g<user>:{HIDDEN}", self._value)
+        return PARAMETER.sub(rf"\g<name>={HIDDEN}", PASSWORD.sub(rf"\g<user>:{HIDDEN}", self._value))
 
     def __repr__(self) -> str:
         return f"Url({self.shown!r})"

@@ -35,6 +35,9 @@ Fields = list[tuple[bytes, bytes]]
 JSON_FIELDS: Fields = [(b"content-type", b"application/json")]
 READABLE = ("GET", "HEAD", "OPTIONS")
 
+MAX_ROOTS = 16
+"""For how many places under which the app is mounted its contract is kept."""
+
 
 class Answer(msgspec.Struct, frozen=True):
     """What one of the platform's own addresses says."""
@@ -148,6 +151,8 @@ class Front:
             body = await asyncio.to_thread(self._document, root or "/")
             tag = hashlib.sha256(body).hexdigest()[:32].encode()
             fields = [*JSON_FIELDS, (b"etag", b'"%b"' % tag), (b"cache-control", b"no-cache")]
+            if len(self._contracts) >= MAX_ROOTS:  # a root may come from the path of whoever mounted the app
+                self._contracts.pop(next(iter(self._contracts)))
             answer = self._contracts[root] = Answer(body, fields)
         return answer
 
