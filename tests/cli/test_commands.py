@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from trivet.cli.new import source_of
+from trivet.cli.output import too_wide
+
 COMMANDS = ("dev", "run", "new", "ops", "call", "check", "config")
 
 
@@ -73,6 +76,15 @@ def test_a_wrong_call_ends_with_2(arguments: tuple[str, ...], tmp_path: Path) ->
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [(("chekc",), "'check'"), (("ops", "--jsn"), "'--json'"), (("config", "explain", "server.prot"), "server.port")],
+    ids=["command", "option", "setting"],
+)
+def test_a_typo_is_answered_with_what_was_meant(arguments: tuple[str, ...], meant: str, tmp_path: Path) -> None:
+    assert f"id you mean {meant}?" in trivet(*arguments, cwd=tmp_path).stderr
+
+
 # -- new
 
 
@@ -101,6 +113,20 @@ def test_a_new_project_is_typed(project: Path) -> None:
     assert ended.returncode == 0, ended.stdout
 
 
+@pytest.mark.parametrize(
+    ("noted", "source"),
+    [
+        (None, "trivet"),
+        ('{"url": "https://example.com/trivet.whl", "archive_info": {}}', "trivet"),
+        ('{"url": "file:///home/ada/trivet", "dir_info": {"editable": true}}', "--editable /home/ada/trivet"),
+        ('{"url": "file:///home/ada/my%20work", "dir_info": {"editable": true}}', "--editable '/home/ada/my work'"),
+    ],
+    ids=["release", "wheel", "clone", "clone-with-a-space"],
+)
+def test_a_new_project_takes_trivet_from_where_it_came_from(noted: str | None, source: str) -> None:
+    assert source_of(noted) == source
+
+
 def test_nothing_is_overwritten(project: Path) -> None:
     ended = trivet("new", "order-desk", cwd=project.parent)
     assert ended.returncode == 1
@@ -119,6 +145,19 @@ def test_ops_shows_every_face(project: Path) -> None:
     assert row["rpc"].endswith("NotesService/CreateNote")
     table = trivet("ops", "order_desk.app:app", cwd=project).stdout
     assert "GET /v1/notes/{id}" in table
+
+
+def test_ops_of_one_module_knows_which_there_are(project: Path) -> None:
+    ended = trivet("ops", "--module", "note", cwd=project)
+    assert (ended.returncode, "it has notes" in ended.stderr) == (2, True)
+
+
+WIDTHS = {"OPERATION": 20, "KIND": 7, "RPC": 40}
+
+
+@pytest.mark.parametrize(("room", "left_out"), [(71, []), (70, ["RPC"]), (29, ["RPC"]), (28, ["RPC", "KIND"])])
+def test_a_narrow_terminal_does_without_some_columns(room: int, left_out: list[str]) -> None:
+    assert too_wide(WIDTHS, ("RPC", "KIND"), room) == left_out
 
 
 # -- call

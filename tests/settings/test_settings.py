@@ -241,6 +241,9 @@ def test_the_developer_may_listen_on_loopback(host: str) -> None:
 
 def test_both_listeners_need_ports_of_their_own() -> None:
     assert "server.management_port" in problems({"PORT": "9000"})
+    development = {"PORT": "9000", "TRIVET_ENVIRONMENT": "development"}
+    assert load(development)[0].server.port == 9000  # the default of the other one gives way
+    assert "server.management_port" in problems({**development, "TRIVET_SERVER__MANAGEMENT_PORT": "9000"})
     load({"PORT": "0", "TRIVET_SERVER__MANAGEMENT_PORT": "0"})
 
 

@@ -9,17 +9,18 @@ import sys
 from importlib import import_module
 
 import click
+from click.exceptions import NoSuchCommand
 
 from trivet import __version__
 from trivet.cli.output import fail
 
 COMMANDS = {
-    "dev": "Serve an app while you work on it: reloads, readable lines, no credentials needed.",
+    "dev": "Serve an app while you work on it, and reload it.",
     "run": "Serve an app in production.",
     "new": "Create a project.",
-    "ops": "List the operations of an app with their REST, GraphQL and RPC faces.",
+    "ops": "List the operations of an app.",
     "call": "Run one operation of an app in this process.",
-    "check": "Say everything that is wrong with an app, and what could be better.",
+    "check": "Say what is wrong with an app, and what could be better.",
     "config": "Explain the settings.",
 }
 
@@ -37,6 +38,14 @@ class Commands(click.Group):
             return None
         command: click.Command = import_module(f"trivet.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant; click would look for similar names among those that were added to it."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import click
 
-from trivet.cli.output import json_option, print_json, print_table
+from trivet.cli.output import json_option, print_json, print_table, width
 from trivet.cli.target import settings_for
 
 
@@ -22,7 +23,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Show each setting and where it came from.")
 @click.argument("path", required=False)
 @click.option("--dev", is_flag=True, help="As `trivet dev` would see them.")
 @json_option
@@ -58,12 +59,16 @@ def explain(path: str | None, dev: bool, as_json: bool) -> int:
             }
         )
     if not rows:
-        raise click.UsageError(f"There is no setting {path!r}; `trivet config explain` lists them.")
+        near = difflib.get_close_matches(str(path), [entry.path for entry in reference()], n=1)
+        near += difflib.get_close_matches(str(path), {entry.path.partition(".")[0] for entry in reference()}, n=1)
+        meant = f"did you mean {near[0]}?" if near else "`trivet config explain` lists them."
+        raise click.UsageError(f"There is no setting {path!r}; {meant}")
     if as_json:
         print_json(rows)
     elif len(rows) == 1:
         for name, text in rows[0].items():
-            click.echo(f"{name + ':':<13} {text if isinstance(text, str) else ', '.join(text)}")
+            said = text if isinstance(text, str) else ", ".join(text)
+            click.echo(click.wrap_text(f"{name + ':':<13} {said}", width(), "", " " * 14))
     else:
         print_table(("SETTING", "VALUE", "SOURCE"), [(r["path"], r["value"], r["source"]) for r in rows])
     return 0

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
+import shlex
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import click
 
@@ -55,8 +60,29 @@ def create(root: Path, name: str) -> None:
         "package": package,
         "title": name.replace("-", " ").replace("_", " ").capitalize(),
         "version": __version__,
+        "source": source_of(installed()),
     }
     _write(files("trivet.cli").joinpath("project"), root, words)
+
+
+def source_of(origin: str | None) -> str:
+    """Return what pip is to install Trivet from: the package index, or the clone that it runs from.
+
+    Args:
+        origin: What the installer noted (PEP 610); ``None`` for a release.
+    """
+    noted = json.loads(origin) if origin is not None else {}
+    if not noted.get("dir_info", {}).get("editable"):
+        return "trivet"
+    return f"--editable {shlex.quote(url2pathname(urlsplit(noted['url']).path))}"
+
+
+def installed() -> str | None:
+    """Return what the installer of this Trivet noted about where it came from."""
+    try:
+        return distribution("trivet").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return None
 
 
 def _write(source: Traversable, target: Path, words: dict[str, str]) -> None:

@@ -29,12 +29,20 @@ def command(app: str | None, app_dir: str, module: str | None, as_json: bool) ->
       trivet ops shop.app:app --json | jq '.[].rest'
     """
     loaded = load_for(app, app_dir)
+    names = [each.name for each in loaded.modules]
+    if module is not None and module not in names:
+        raise click.UsageError(f"{loaded.name} has no module {module!r}; it has {', '.join(names)}.")
     rows = [row for row in rows_of(loaded) if module in (None, row["module"])]
     if as_json:
         print_json(rows)
         return 0
-    heads = ("operation", "kind", "access", "rest", "graphql", "rpc")
-    print_table([head.upper() for head in heads], [[str(row[head] or "-") for head in heads] for row in rows])
+    heads = ("operation", "kind", "rest", "access", "graphql", "rpc")
+    print_table(
+        [head.upper() for head in heads],
+        [[str(row[head] or "-") for head in heads] for row in rows],
+        dispensable=("RPC", "GRAPHQL", "KIND", "ACCESS"),
+        instead="A wider terminal or --json shows everything.",
+    )
     return 0
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -43,10 +44,28 @@ def _encode(value: Any) -> Any:
 ENCODER = msgspec.json.Encoder(enc_hook=_encode, decimal_format="string")
 
 
-def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows in columns; at a terminal the heads are bold."""
+def width() -> int:
+    """Return how many columns there are: those of the terminal, or 100 where nobody looks."""
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def print_table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, dispensable: Sequence[str] = (), instead: str = ""
+) -> None:
+    """Print rows in columns; at a terminal the heads are bold.
+
+    Args:
+        heads: The names of the columns.
+        rows: One text for each column.
+        dispensable: Columns that a narrow terminal does without, the first one first.
+        instead: Where to see those.
+    """
     lines = [list(map(str, row)) for row in rows]
     widths = [max(len(line[i]) for line in [list(heads), *lines]) for i in range(len(heads))]
+    left_out = too_wide(dict(zip(heads, widths, strict=True)), dispensable, width()) if sys.stdout.isatty() else []
+    kept = [i for i, head in enumerate(heads) if head not in left_out]
+    heads, widths = [heads[i] for i in kept], [widths[i] for i in kept]
+    lines = [[line[i] for i in kept] for line in lines]
 
     def row(cells: Sequence[str]) -> str:
         return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
@@ -54,3 +73,22 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     click.echo(style(row(heads), bold=True))
     for line in lines:
         click.echo(row(line))
+    if left_out:
+        click.echo(f"\nNot shown, for want of room: {', '.join(sorted(left_out)).lower()}. {instead}".rstrip())
+
+
+def too_wide(widths: Mapping[str, int], dispensable: Sequence[str], room: int) -> list[str]:
+    """Return which columns to leave out, so that what is left fits, as far as it can.
+
+    Args:
+        widths: Of all columns, by name.
+        dispensable: What may be left out, the first one first.
+        room: Columns of the terminal.
+    """
+    left_out: list[str] = []
+    for name in dispensable:
+        kept = [size for head, size in widths.items() if head not in left_out]
+        if sum(kept) + 2 * (len(kept) - 1) <= room:
+            break
+        left_out.append(name)
+    return left_out

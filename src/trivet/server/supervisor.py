@@ -17,6 +17,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from trivet.core.shape import Struct
@@ -35,6 +36,7 @@ T = TypeVar("T")
 
 PULSE_SECONDS = 5.0
 """How often workers are asked how they are; also how old the counts of one that is killed may be."""
+WAITING = "waiting for a file to change; Ctrl-C ends"
 RELOAD_DRAIN = Drain(wait=0, idle=0, timeout=1)
 
 
@@ -148,6 +150,7 @@ class Supervisor:
             self._failed(str(refused))
             if self._watch is None:
                 return False
+            self._log.info(WAITING)
         else:
             self._started()
         self._later(self._pulse())
@@ -311,6 +314,7 @@ class Supervisor:
                         await self._is_ready(process)
                 except CannotStart as refused:
                     self._failed(str(refused))
+                    self._log.info(WAITING)
                 else:
                     self._restarts.bind("reload").inc()
                 for process in old:
@@ -349,6 +353,8 @@ class Supervisor:
         if work.done():
             return work.result()
         work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
         return None
 
     def _later(self, work: Coroutine[Any, Any, Any]) -> None:

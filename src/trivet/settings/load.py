@@ -345,9 +345,14 @@ RULES = (
         mend="Listen on 127.0.0.1, or set TRIVET_IDENTITY__DEVELOPER=false, or use the production environment.",
     ),
     Rule(
-        reads=("server.port", "server.management_port"),
+        reads=("environment", "server.port", "server.management_port"),
         title="server.management_port",
-        broken=lambda s, given: s.server.port != 0 and s.server.port == s.server.management_port,
+        # In development the default gives way to a free port.
+        broken=lambda s, given: (
+            s.server.port != 0
+            and s.server.port == s.server.management_port
+            and not (s.development and "server.management_port" not in given)
+        ),
         problem="is the port that requests are served on",
         mend="Choose another TRIVET_SERVER__MANAGEMENT_PORT, 0 for any free one, or off.",
     ),
