@@ -138,8 +138,8 @@ class Runtime:
         await database.open()
         self._stack.push_async_callback(database.close)
         create = self.settings.development if settings.create is None else settings.create
-        if create:
-            await database.create([*schema(self.modules, database.dialect), *tables().all])
+        wanted = [*schema(self.modules, database.dialect), *tables().all]
+        await (database.create(wanted) if create else database.check(wanted))
         self.database = database
 
     async def _open_messaging(self, database: Database, runner: Runner) -> None:

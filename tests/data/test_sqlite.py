@@ -276,6 +276,23 @@ async def test_a_directory_is_no_database(tmp_path: Path) -> None:
         await SqliteDatabase(tmp_path).open()
 
 
+async def test_what_is_missing_is_named_before_anything_is_served(database: SqliteDatabase) -> None:
+    narrow = sa.Table("words", sa.MetaData(), sa.Column("word", sa.Text))
+    wide = sa.Table("words", sa.MetaData(), sa.Column("word", sa.Text), sa.Column("length", sa.Integer))
+    with pytest.raises(DatabaseUnavailable, match=r"has no table words\. .*TRIVET_DATABASE__CREATE=true"):
+        await database.check([NUMBERS, narrow])
+    await database.create([narrow])
+    with pytest.raises(DatabaseUnavailable, match="table words was made from another shape; it lacks length"):
+        await database.check([NUMBERS, wide])
+
+
+async def test_an_older_release_uses_fewer_columns(database: SqliteDatabase) -> None:
+    await database.create(
+        [sa.Table("words", sa.MetaData(), sa.Column("word", sa.Text), sa.Column("length", sa.Integer))]
+    )
+    await database.check([sa.Table("words", sa.MetaData(), sa.Column("word", sa.Text))])
+
+
 async def test_a_table_of_another_shape_is_named_with_its_columns(database: SqliteDatabase) -> None:
     changed = sa.Table(
         "numbers", sa.MetaData(), sa.Column("n", sa.Integer, primary_key=True), sa.Column("name", sa.Text)

@@ -72,7 +72,8 @@ class Session(Protocol):
     begins a transaction at its first statement and ends it with `commit` or `rollback`; both may be called without
     anything having begun. After a statement failed or was cancelled, a writing session is fit for `rollback` only.
     `commit` is not interrupted by cancellation: it finishes, then the cancellation is raised. `rollback` and `close`
-    may be called more than once; after either, the next statement begins anew.
+    may be called more than once; after a rollback the next statement begins anew, after `close` a writing session
+    refuses every statement: a task that outlived its handler must not hold the store.
     """
 
     writes: bool
@@ -154,6 +155,14 @@ class Database(Protocol):
 
         Raises:
             DatabaseUnavailable: A table exists with other columns; the message names them.
+        """
+        ...
+
+    async def check(self, tables: Sequence[sa.Table]) -> None:
+        """Return when every table exists with every column that is used; further columns do not matter.
+
+        Raises:
+            DatabaseUnavailable: Something is missing; the message names it.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -69,7 +70,7 @@ def _by(port: int) -> str:
         for process in Path("/proc").iterdir() if inodes else ():
             if process.name.isdigit() and _holds(process, inodes):
                 arguments = (process / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-                command = b" ".join(arguments)[:80].decode("utf-8", "replace")
+                command = textwrap.shorten(b" ".join(arguments).decode("utf-8", "replace"), 100, placeholder=" …")
                 return f" by `{command}` (pid {process.name})"
     return ""
 

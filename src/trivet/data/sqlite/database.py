@@ -139,8 +139,7 @@ class SqliteDatabase:
             driver = await session.driver_connection()
             for table in tables:
                 driver.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
-                existing = {row[1] for row in driver.execute(f'PRAGMA table_info("{table.name}")')}
-                self._agree(table.name, existing, {column.name for column in table.columns})
+                self._agree(table.name, self._columns(driver, table.name), {column.name for column in table.columns})
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
                     driver.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
             await session.commit()
@@ -148,6 +147,30 @@ class SqliteDatabase:
             reraise(error, self)
         finally:
             await session.close()
+
+    async def check(self, tables: Sequence[sa.Table]) -> None:
+        """Return when every table exists with every column that is used; further columns do not matter.
+
+        Raises:
+            DatabaseUnavailable: Something is missing; the message names it.
+        """
+        try:
+            existing = {table.name: self._columns(self.reader.driver, table.name) for table in tables}
+        except sqlite3.Error as error:
+            reraise(error, self)
+        missing = [name for name, columns in existing.items() if not columns]
+        if missing:
+            raise DatabaseUnavailable.because(
+                f"{self} has no {'table' if len(missing) == 1 else 'tables'} {', '.join(missing)}. "
+                "Name the right file with DATABASE_URL, or set TRIVET_DATABASE__CREATE=true to create what is missing"
+            )
+        for table in tables:
+            wanted = {column.name for column in table.columns}
+            self._agree(table.name, existing[table.name] & wanted, wanted)
+
+    @staticmethod
+    def _columns(driver: sqlite3.Connection, table: str) -> set[str]:
+        return {row[1] for row in driver.execute(f'PRAGMA table_info("{table}")')}
 
     def _agree(self, table: str, existing: set[str], wanted: set[str]) -> None:
         if existing == wanted:
