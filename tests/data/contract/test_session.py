@@ -234,7 +234,7 @@ async def test_past_the_deadline_nothing_begins(counters: Database) -> None:
     sessions = [counters.session(write=write, deadline=deadline, snapshot=snap) for write, snap in KINDS]
     for session in sessions:
         assert await session.fetch(NUMBERS, ()) == [(0,)]
-        await session.close()
+        await session.rollback()
     clock.time = 2.0
     for session in sessions:
         with pytest.raises(DeadlineExceeded):

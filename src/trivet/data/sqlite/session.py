@@ -15,7 +15,7 @@ from trivet.core.error import DeadlineExceeded
 from trivet.data.database import Contention, Row, TransactionFailed
 from trivet.data.sqlite.connection import BUDGET, UNLIMITED, Connection
 from trivet.data.sqlite.errors import busy, interrupted, reraise
-from trivet.data.sqlite.waiting import acquire, in_thread, patiently, to_the_end
+from trivet.data.sqlite.waiting import acquire, in_thread, patiently, to_the_end, uninterrupted
 from trivet.data.statement import Statement
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class SnapshotSession(ReadSession):
 class WriteSession:
     """One transaction on the process's writer, held from the first statement to `commit`, `rollback` or `close`."""
 
-    __slots__ = ("_connection", "_database", "_deadline", "_depth", "_failed", "_turn")
+    __slots__ = ("_closed", "_connection", "_database", "_deadline", "_depth", "_failed", "_turn")
 
     writes = True
 
@@ -146,7 +146,7 @@ class WriteSession:
         self._database = database
         self._deadline = deadline
         self._connection: Connection | None = None
-        self._failed = False
+        self._failed = self._closed = False
         self._depth = 0
         self._turn = asyncio.Lock()
 
@@ -201,7 +201,7 @@ class WriteSession:
         return result
 
     async def _held(self) -> Connection:
-        if self._failed:
+        if self._failed or self._closed:
             raise TransactionFailed()
         deadline = self._deadline
         if deadline is not None and deadline.remaining() <= 0:
@@ -214,23 +214,28 @@ class WriteSession:
             except BaseException as error:
                 database.queue.release()
                 reraise(error, database)
+            if self._closed:  # while it waited: nobody would ever give the writer back
+                database.writer.command("ROLLBACK")
+                database.queue.release()
+                raise TransactionFailed()
             self._connection = database.writer
         return self._connection
 
     async def commit(self) -> None:
         """Make everything durable, or keep nothing; see `Session.commit`."""
-        if self._failed:
-            await self.rollback()
-            raise TransactionFailed()
-        connection = self._connection
-        if connection is None:
-            return
-        try:
-            await to_the_end(self._database.committer, partial(connection.command, "COMMIT"))
-        except sqlite3.Error as error:
-            reraise(error, self._database)
-        finally:
-            await self.rollback()  # after a commit there is nothing to undo, and the writer is returned
+        async with self._turn:  # a statement of a task that was left behind must not run beside it
+            if self._failed:
+                await self.rollback()
+                raise TransactionFailed()
+            connection = self._connection
+            if connection is None:
+                return
+            try:
+                await to_the_end(self._database.committer, partial(connection.command, "COMMIT"))
+            except sqlite3.Error as error:
+                reraise(error, self._database)
+            finally:
+                await self.rollback()  # after a commit there is nothing to undo, and the writer is returned
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -242,6 +247,8 @@ class WriteSession:
             connection.command(f"SAVEPOINT {name}")
         try:
             yield
+            if self._failed:  # the error of a statement was kept from us; what happened inside is undone all the same
+                raise TransactionFailed()
         except BaseException:
             if connection is self._connection and connection.driver.in_transaction:
                 connection.command(f"ROLLBACK TO {name}")
@@ -264,7 +271,17 @@ class WriteSession:
             finally:
                 self._database.queue.release()
 
-    close = rollback
+    async def close(self) -> None:
+        """Undo what was not committed, for good: a task that outlived its handler can not begin anew."""
+        self._closed = True
+        if self._connection is not None:
+            await uninterrupted(self._give_up(self._connection))
+
+    async def _give_up(self, connection: Connection) -> None:
+        connection.meter.stopped = True  # a statement in a thread must not end in somebody else's transaction
+        async with self._turn:
+            connection.meter.stopped = False
+            await self.rollback()
 
     async def driver_connection(self) -> sqlite3.Connection:
         """Return the driver's connection with this transaction open on it."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from trivet.core.clock import Deadline
 from trivet.core.error import DeadlineExceeded, Error
@@ -81,6 +81,16 @@ async def to_the_end(executor: Executor, function: Callable[[], R]) -> R:
         future.exception()
         raise cancelled
     return future.result()
+
+
+async def uninterrupted(work: Coroutine[Any, Any, R]) -> R:
+    """Run a coroutine to its end; a cancellation is raised only after that."""
+    task = asyncio.ensure_future(work)
+    cancelled = await _until_done(task)
+    if cancelled is not None:
+        task.exception()
+        raise cancelled
+    return task.result()
 
 
 async def _until_done(future: asyncio.Future[R]) -> asyncio.CancelledError | None:
