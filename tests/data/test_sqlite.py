@@ -157,6 +157,41 @@ async def test_processes_that_create_and_write_at_once_lose_no_update(tmp_path: 
     await database.close()
 
 
+OPENER = """
+    import asyncio, sys
+    from pathlib import Path
+    import sqlalchemy as sa
+    from trivet.data.sqlite import SqliteDatabase
+
+    table = sa.Table("numbers", sa.MetaData(), sa.Column("n", sa.Integer, primary_key=True), sqlite_strict=True)
+
+    async def main():
+        for number in range(15):
+            database = SqliteDatabase(Path(sys.argv[1]) / f"{number}.db")
+            await database.open()
+            await database.create([table])
+            await database.close()
+
+    print("ready", flush=True)
+    sys.stdin.readline()
+    asyncio.run(main())
+"""
+
+
+async def test_processes_that_open_create_and_close_the_same_files_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    processes = [child(OPENER, tmp_path) for _ in range(4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        await asyncio.to_thread(process.communicate)
+        assert process.returncode == 0
+
+
 async def test_a_database_is_opened_after_a_fork_not_before(database: SqliteDatabase) -> None:
     pid = os.fork()
     if pid == 0:  # the child may only leave by the back door

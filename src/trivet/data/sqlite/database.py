@@ -9,6 +9,7 @@ import sqlite3
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,10 +72,10 @@ class SqliteDatabase:
             self._temporary = tempfile.mkdtemp(prefix="trivet-")
         self._free = []
         try:
-            self.writer = self._connect(write=True)
+            self.writer = await self._connect(write=True)
             try:
                 await patiently(self._verify, None)
-                self.reader = self._connect(write=False)
+                self.reader = await self._connect(write=False)
             except BaseException:
                 self.writer.close()
                 raise
@@ -87,10 +88,11 @@ class SqliteDatabase:
         self.threads = ThreadPoolExecutor(READERS, "trivet-sqlite-reader")
         self._pid = os.getpid()
 
-    def _connect(self, *, write: bool) -> Connection:
+    async def _connect(self, *, write: bool) -> Connection:
+        """Open a connection; another process that opens or closes the file just now may be in the way."""
         path = Path(self._temporary) / "trivet.db" if self._temporary else self._path
         assert path is not None
-        return Connection(path, write=write)
+        return await patiently(partial(Connection, path, write=write), None)
 
     def _verify(self) -> None:
         [(mode,)] = self.writer.driver.execute("PRAGMA journal_mode=WAL").fetchall()
@@ -200,7 +202,7 @@ class SqliteDatabase:
         """Take a reader for a thread or a snapshot, waiting until one is free; whoever took it gives it back."""
         await acquire(self._permits, deadline, DatabaseUnavailable.because(f"{self}: all {READERS} readers are taken"))
         try:
-            return self._free.pop() if self._free else self._connect(write=False)
+            return self._free.pop() if self._free else await self._connect(write=False)
         except BaseException:
             self._permits.release()
             raise
