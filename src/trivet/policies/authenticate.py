@@ -36,11 +36,28 @@ def authenticate(operation: Operation[..., Any] | None, runtime: Runtime, next: 
 
 
 def is_local(call: Call) -> bool:
-    """Whether a call comes from this machine: from a loopback address, or from inside this process."""
+    """Whether a call comes from this machine, and not from a page of somebody else's in a browser on it."""
     if call.peer is None:  # a transport that does not know its peer (a socket file) may have anybody behind it
         return call.protocol == "internal"
+    host, origin = call.header(b"host"), call.header(b"origin")
+    return (
+        is_loopback(call.peer)
+        and (host is None or is_loopback(host_of(host.decode("latin-1"))))  # a name of theirs that leads here
+        and (origin is None or is_loopback(host_of(origin.decode("latin-1").partition("://")[2])))
+    )
+
+
+def host_of(authority: str) -> str:
+    """Return the host in ``host``, ``host:port`` or ``[address]:port`` (RFC 3986 section 3.2.2)."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine: ``localhost``, or a loopback address."""
     try:
-        address = ip_address(call.peer)
+        address = ip_address(host)
     except ValueError:
-        return False
+        return host.lower() == "localhost"
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
