@@ -194,7 +194,7 @@ async def test_only_this_machine_is_the_developer_whatever_the_server_listens_to
     app = App("secrets", modules=[m], settings=Settings(environment="development"))
     answers: list[int] = []
     async with app:
-        scope = scope_of("GET", "/v1/get-secret", None, {}, b"", False) | {
+        scope = scope_of("GET", "/v1/get-secret", None, {"host": "localhost"}, b"", False) | {
             "client": None if peer is None else (peer, 1)
         }
 
