@@ -88,9 +88,7 @@ def _read(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Ha
 def _streamed(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
     async def streamed(call: Call) -> Outcome:
         if call.resume_after is None and runtime.feed is not None:
-            call.resume_after = (
-                await runtime.feed.end()
-            )  # now: whatever the handler reads first, it misses nothing after
+            call.resume_after = await runtime.feed.end()  # before the handler reads anything: it misses nothing
         work = call.work = UnitOfWork(runtime, call, operation.declaration, writes=False)
         outcome = await next(call)
         outcome.value = closing(outcome.value, work)

@@ -279,6 +279,7 @@ class UnitOfWork:
     async def close(self) -> None:
         """Return what is borrowed; what was not committed is rolled back. From now on its contexts reach nothing."""
         session, self._session, self._ended = self._session, None, True
+        self._call.work = None  # call and work refer to each other: without this, each request leaves garbage behind
         if session is not None:
             await session.close()
 
