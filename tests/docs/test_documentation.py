@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ import pytest
 
 from tests.docs.console import blocks
 from trivet import App
+from trivet.policies import chain
 from trivet.testing import Client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +43,40 @@ def test_the_way_of_a_request_names_what_exists(file: str, name: str) -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     targets = [match["target"] for match in LINK.finditer(page.read_text(encoding="utf-8"))]
     assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+
+
+def drawn(name: str) -> list[str]:
+    """Return what the boxes of a drawing are called."""
+    drawing = (DOCS / "explanation" / name).read_text(encoding="utf-8")
+    return re.findall(r'<text class="name"[^>]*>([^<]+)<', drawing)
+
+
+def test_the_drawing_of_the_floors_has_every_package_in_its_order() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    [layers] = [contract["layers"] for contract in contracts if contract["id"] == "floors"]
+    source = ROOT / "src" / "trivet"
+    floors = [name for layer in layers for name in re.findall(r"\w+", layer)]
+    built = [name for name in floors if (source / f"{name}.py").exists() or (source / name / "__init__.py").exists()]
+    order = {name: i for i, layer in enumerate(layers) for name in re.findall(r"\w+", layer)}
+    assert sorted(drawn("floors.svg")) == sorted(built)
+    assert [order[name] for name in drawn("floors.svg")] == sorted(order[name] for name in built)
+
+
+def test_the_drawing_of_the_chain_has_every_policy_in_its_order() -> None:
+    names = [policy.__name__ for policy in (*chain.GATE, *chain.CALL, *chain.NESTED)]
+    assert [name for name in drawn("chain.svg") if name in names] == [
+        *(policy.__name__ for policy in (*chain.GATE, *chain.CALL)),
+        *(policy.__name__ for policy in reversed(chain.NESTED)),  # drawn upwards
+    ]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [
+        page for page in PAGES if DOCS in page.parents and f" {page.relative_to(DOCS)}\n" not in navigation + "\n"
+    ] == []
 
 
 def test_the_reference_is_what_the_code_says() -> None:
