@@ -7,6 +7,7 @@ ends by itself when the supervisor is gone.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -67,6 +68,8 @@ class Worker:
             await self._channel.close()
             return CANNOT_START
         sockets = [socket.socket(fileno=descriptor) for descriptor in self._order.sockets]
+        gc.collect()
+        gc.freeze()  # what the start built stays as long as the process: the collector need not walk it again and again
         await self._server.start(self._app, sockets, self._lifespan.state)
         self._channel.send(Ready(sources=tuple(sources())))
         listening = asyncio.create_task(self._listen(), name="control")
