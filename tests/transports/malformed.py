@@ -25,7 +25,7 @@ class Case(NamedTuple):
 
 def request(method: str, target: str, *fields: str, body: bytes = b"", length: bool = True) -> bytes:
     """Return a request as it goes over the wire."""
-    lines = [f"{method} {target} HTTP/1.1", "Host: library", *fields]
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *fields]
     if length and body and not any(field.lower().startswith("content-length") for field in fields):
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
