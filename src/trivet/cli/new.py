@@ -34,7 +34,7 @@ def command(name: str, directory: Path | None) -> int:
     \b
     Examples:
       trivet new shop
-      trivet new order-desk --directory ~/work/orders
+      trivet new order-desk --directory ~/code/orders
     """
     package = name.replace("-", "_")
     if not NAME.fullmatch(name) or keyword.iskeyword(package) or package in RESERVED:
