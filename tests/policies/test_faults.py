@@ -159,7 +159,7 @@ def twice(m: Module) -> None:
 
 
 WRONG: dict[str, tuple[str, Callable[[Module], object]]] = {
-    "nothing says who may call": ("access", lambda m: m.query()(get_number)),  # type: ignore[call-overload]
+    "nothing says who may call": ("access", lambda m: m.query()(get_number)),  # type: ignore[call-overload]  # the mistake
     "two things say who may call": ("access", option(scope="a")),
     "public is a number": ("access", option(public=1)),
     "a scope is a number": ("access", option(public=None, scope=5)),
@@ -183,7 +183,7 @@ WRONG: dict[str, tuple[str, Callable[[Module], object]]] = {
     "limits is no list": ("declaration", option(limits=Limit(quota=1))),
     "deprecated is a flag": ("declaration", option(deprecated=True)),
     "http is a path": ("declaration", option(http="/x")),
-    "http has an unknown method": ("declaration", option(http=Http(method="FETCH"))),  # type: ignore[arg-type]
+    "http has an unknown method": ("declaration", option(http=Http(method="FETCH"))),  # type: ignore[arg-type]  # the mistake
     "http has an unknown status": ("declaration", option(http=Http(status=700))),
     "http promises no content": ("http-status", option(http=Http(status=204))),
     "http names an unknown parameter": ("path", option(http=Http(path="/x/{y}"))),
@@ -206,7 +206,7 @@ WRONG: dict[str, tuple[str, Callable[[Module], object]]] = {
     "it is not asynchronous": ("signature", query(not_async)),
     "it is no function": ("signature", query(5)),
     "a stream of anything": ("signature", lambda m: m.stream(public=True)(watch_anything)),
-    "a stream is a query": ("signature", lambda m: m.stream(public=True)(get_number)),  # type: ignore[arg-type]
+    "a stream is a query": ("signature", lambda m: m.stream(public=True)(get_number)),  # type: ignore[arg-type]  # the mistake
     "a default has another type": ("default", query(wrong_default)),
     "a default is None": ("default", query(none_default)),
     "a default is shared": ("default", query(shared_default)),
@@ -246,16 +246,16 @@ def test_a_mistake_in_a_module_is_a_fault_with_place_and_mend(mistake: str) -> N
     ("rule", "build"),
     [
         ("app", lambda: App("wrong", modules=[])),
-        ("app", lambda: App("wrong", modules=["catalog"])),  # type: ignore[list-item]
+        ("app", lambda: App("wrong", modules=["catalog"])),  # type: ignore[list-item]  # the mistake
         ("app", lambda: App("wrong", modules=(m := Module("m"), m))),
-        ("app", lambda: App("wrong", modules=[Module("m")], resources=["mailer"])),  # type: ignore[list-item]
-        ("mount", lambda: App("wrong", modules=[Module("m")], mounts={"/old": 5})),  # type: ignore[dict-item]
-        ("mount", lambda: App("wrong", modules=[Module("m")], mounts={"old/": do_nothing})),  # type: ignore[dict-item]
+        ("app", lambda: App("wrong", modules=[Module("m")], resources=["mailer"])),  # type: ignore[list-item]  # the mistake
+        ("mount", lambda: App("wrong", modules=[Module("m")], mounts={"/old": 5})),  # type: ignore[dict-item]  # the mistake
+        ("mount", lambda: App("wrong", modules=[Module("m")], mounts={"old/": do_nothing})),  # type: ignore[dict-item]  # the mistake
         ("module-name", lambda: App("wrong", modules=[Module("m"), Module("m")])),
-        ("module-name", lambda: App("wrong", modules=[Module(5)])),  # type: ignore[arg-type]
-        ("module-version", lambda: App("wrong", modules=[Module("m", version=1)])),  # type: ignore[arg-type]
-        ("module-uses", lambda: App("wrong", modules=[Module("m", uses=["x"])])),  # type: ignore[list-item]
-        ("module-uses", lambda: App("wrong", modules=[Module("m", uses=Module("n"))])),  # type: ignore[arg-type]
+        ("module-name", lambda: App("wrong", modules=[Module(5)])),  # type: ignore[arg-type]  # the mistake
+        ("module-version", lambda: App("wrong", modules=[Module("m", version=1)])),  # type: ignore[arg-type]  # the mistake
+        ("module-uses", lambda: App("wrong", modules=[Module("m", uses=["x"])])),  # type: ignore[list-item]  # the mistake
+        ("module-uses", lambda: App("wrong", modules=[Module("m", uses=Module("n"))])),  # type: ignore[arg-type]  # the mistake
         ("module-uses", lambda: App("wrong", modules=[Module("m", uses=[Module("n")])])),
     ],
 )

@@ -120,7 +120,7 @@ def test_any_text_is_a_target_or_refused(text: str) -> None:
     try:
         target = parse_target(text)
     except CannotLoad as refused:
-        assert "module:attribute" in str(refused)  # noqa: PT017
+        assert "module:attribute" in str(refused)  # noqa: PT017 - it may also be accepted
     else:
         assert all(part.isidentifier() for part in target.module.split("."))
 

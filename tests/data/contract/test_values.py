@@ -73,7 +73,7 @@ class Bounded(Struct):
         pytest.param("text", "\ud800", InvalidArgument, id="a lone surrogate"),
         pytest.param("ratio", float("nan"), InvalidArgument, id="NaN"),
         pytest.param("ratio", float("inf"), InvalidArgument, id="infinity"),
-        pytest.param("at", datetime(2026, 1, 1), InvalidArgument, id="a naive instant"),  # noqa: DTZ001
+        pytest.param("at", datetime(2026, 1, 1), InvalidArgument, id="a naive instant"),  # noqa: DTZ001 - naive on purpose
         pytest.param("clock", time(1, tzinfo=UTC), InvalidArgument, id="a time with an offset"),
         pytest.param("rate", Decimal("1000"), OutOfRange, id="a decimal with too many digits"),
         pytest.param("rate", Decimal("1e999999"), OutOfRange, id="a huge decimal"),

@@ -334,7 +334,7 @@ async def test_a_message_that_kills_its_process_each_time_is_a_dead_letter_in_th
     for number in range(12):  # claimed, and never heard of again
         now = micros(world.clock.now())
         async with world.writing() as session:
-            batch = await deliveries.claim(session, now, 1, f"gone.{number}", lambda *_: now + 1_000_000)  # noqa: B023
+            batch = await deliveries.claim(session, now, 1, f"gone.{number}", lambda *_: now + 1_000_000)  # noqa: B023 - used before the next round
         assert len(batch.claimed) == 1
         world.clock.ahead += timedelta(hours=1)
     async with world.dispatching():
