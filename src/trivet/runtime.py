@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -28,6 +28,8 @@ from trivet.telemetry.log import Logger, Sink
 from trivet.telemetry.metrics import Registry
 
 T = TypeVar("T")
+
+AGE_TICK_SECONDS = 1.0
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -54,6 +56,8 @@ class Runtime:
 
     Attributes:
         ready: Whether everything is open.
+        alarms: End what is late, to the hundredth of a second.
+        ages: End what is idle or old, to the second.
         draining: Whether the process was told to end; it still answers, but wants no new work.
         default_principal: Who callers without credentials are.
     """
@@ -77,6 +81,7 @@ class Runtime:
         self.log = Logger(self.sink)
         self.metrics = Registry()
         self.alarms = Alarms(self.clock)
+        self.ages = Alarms(self.clock, tick=AGE_TICK_SECONDS)
         self.handlers = Handlers()
         self.subscribers = Subscribers(self.modules)
         self.default_principal: Principal = default_principal(settings)
@@ -89,6 +94,7 @@ class Runtime:
         self.plans: Mapping[Any, Any] = plans or {}
         self._resources = tuple(resources)
         self._opened: dict[int, Any] = {}
+        self._at_end: list[Callable[[], None]] = []
         self._stack = AsyncExitStack()
 
     def __repr__(self) -> str:
@@ -123,6 +129,15 @@ class Runtime:
         await self._stack.aclose()
         self._opened.clear()
         self.database = self.outbox = self.dispatcher = self.feed = None
+
+    def at_end(self, end: Callable[[], None]) -> None:
+        """Call something when what has no end of its own is to end."""
+        self._at_end.append(end)
+
+    def end_streams(self) -> None:
+        """End what has no end of its own, such as streams: nothing new is accepted any more."""
+        for end in self._at_end:
+            end()
 
     @property
     def needs_database(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -15,10 +16,11 @@ WATCH = "/v1/books:watch"
 async def test_items_are_events_and_the_end_is_the_end() -> None:
     response = await Client(front(Library())).get(f"{WATCH}?count=3", {"Accept": "text/event-stream"})
     assert (response.status, response.headers["content-type"]) == (200, "text/event-stream")
-    events = response.body.decode().split("\n\n")
-    assert len(events) == 4
-    assert all(event.startswith('data: {"id":') and "\n" not in event for event in events[:3])
-    assert events[3] == ""
+    opening, *events, end = response.body.decode().split("\n\n")
+    assert re.fullmatch(r"retry: [123]\d\d\d", opening)
+    assert len(events) == 3
+    assert all(event.startswith('data: {"id":') and "\n" not in event for event in events)
+    assert end == ""
 
 
 async def test_what_fails_before_the_first_item_is_an_ordinary_error() -> None:
@@ -30,7 +32,7 @@ async def test_what_fails_before_the_first_item_is_an_ordinary_error() -> None:
 
 async def test_what_fails_later_is_an_event() -> None:
     response = await Client(front(Library())).get(f"{WATCH}?count=6")
-    *items, error, _ = response.body.decode().split("\n\n")
+    _, *items, error, _ = response.body.decode().split("\n\n")
     assert (response.status, len(items)) == (200, 4)
     assert error.startswith("event: error\ndata: {")
     assert '"reason":"ARCHIVE_CLOSED"' in error
@@ -40,7 +42,7 @@ async def test_a_reader_that_goes_away_closes_the_generator() -> None:
     library = Library()
     conversation = Conversation(front(library), scope_of("GET", f"{WATCH}?count=1&silent=true", {}))
     assert (await conversation.next())["status"] == 200
-    assert (await conversation.next())["body"].startswith(b"data: ")
+    assert b"\ndata: " in (await conversation.next())["body"]
     conversation.leave()
     await asyncio.wait_for(conversation.task, 5)
     assert library.journal.closed.is_set()
@@ -48,9 +50,10 @@ async def test_a_reader_that_goes_away_closes_the_generator() -> None:
 
 async def test_a_silent_stream_gets_its_head_and_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trivet.transports.rest.stream.HEARTBEAT_SECONDS", 0)
-    monkeypatch.setattr("trivet.transports.rest.stream.LOOK_UP_SECONDS", 0.01)
+    monkeypatch.setattr("trivet.transports.rest.stream.TICK_SECONDS", 0.01)
     conversation = Conversation(front(Library()), scope_of("GET", f"{WATCH}?count=0&silent=true", {}))
     assert (await conversation.next())["type"] == "http.response.start"
+    assert (await conversation.next())["body"].startswith(b"retry: ")
     assert (await conversation.next())["body"] == b": still here\n\n"
     conversation.leave()
     await asyncio.wait_for(conversation.task, 5)
@@ -62,10 +65,29 @@ async def test_a_stream_ends_when_the_process_is_about_to() -> None:
     conversation = Conversation(built, scope_of("GET", f"{WATCH}?count=1&silent=true", {}))
     assert (await conversation.next())["status"] == 200
     assert (await conversation.next())["more_body"]
-    built.runtime.draining = True
+    built.runtime.end_streams()
     assert not (await conversation.next()).get("more_body", False)
     await asyncio.wait_for(conversation.task, 5)
     assert library.journal.closed.is_set()
+    assert b'"status":200,"code":"OK"' in built.lines[-1]
+
+
+async def test_a_stream_that_comes_while_streams_end_is_sent_back_at_once() -> None:
+    built = front(Library())
+    built.runtime.end_streams()
+    response = await Client(built).get(f"{WATCH}?count=1&silent=true")
+    assert (response.status, response.body[:7]) == (200, b"retry: ")
+    assert b"data" not in response.body
+
+
+async def test_an_item_that_can_not_be_written_is_an_internal_error_and_is_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trivet.transports.rest.stream.event", lambda item, place: b"%d" % item)
+    built = front(Library())
+    response = await Client(built).get(f"{WATCH}?count=1")
+    assert (response.status, response.reason) == (500, "INTERNAL")
+    assert any(b"unexpected error" in line for line in built.lines)
 
 
 async def test_a_stream_that_json_alone_would_satisfy_is_not_acceptable() -> None:

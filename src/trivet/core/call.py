@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trivet.core.clock import Deadline
 from trivet.core.error import Code
@@ -33,6 +33,14 @@ class Trace:
     def traceparent(self) -> str:
         """The header field for whatever is called next."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+
+class Place(Protocol):
+    """Where the reader of a stream stands; its text, at any time, is the position after which the reader continues."""
+
+    def give(self) -> bool:
+        """Count an item that the stream makes of the present event; `False` if its reader has had this one."""
+        ...
 
 
 class Call:
@@ -65,7 +73,7 @@ class Call:
         error: The domain error it ended with, or the exception behind an internal one.
         notes: Response header fields that policies add, rendered by each transport in its own way.
         resume_after: The stream position after which a reader continues.
-        position: The position of the last event that a stream consumed.
+        position: Where the reader of a stream stands, once the stream follows events.
         finish: Called by the transport once the last byte is sent, with the HTTP status and the bytes of the body;
             only the first call counts.
     """
@@ -133,7 +141,7 @@ class Call:
         self.error: BaseException | None = None
         self.notes: list[tuple[bytes, bytes]] | None = None
         self.resume_after: str | None = None
-        self.position: str | None = None
+        self.position: Place | None = None
         self.finish: Callable[[int, int], None] = ignore
 
     def header(self, name: bytes) -> bytes | None:

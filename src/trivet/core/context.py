@@ -170,7 +170,8 @@ class Read:
     def follow(self, *events: type[Event]) -> AsyncIterator[Any]:
         """Yield events of these types, each after its commit, in commit order, from the start of the stream on.
 
-        Only a stream may follow. A reader that reconnects with the last position that it saw misses nothing.
+        Only a stream may follow, and once. A reader that reconnects with the last position that it saw misses nothing
+        and gets nothing twice, as long as the stream makes the same items of an event each time.
         """
         return self._work.follow(self, events)
 

@@ -161,7 +161,7 @@ class Declaration(Struct):
     plural: str | None = None
     examples: tuple[Example, ...] = ()
     uses: tuple[Resource[Any], ...] = ()
-    idle: Seconds = 60
+    idle: Seconds = 900
     age: Seconds = 3600
 
 

@@ -1,9 +1,9 @@
 """The feed: committed events in commit order, for streams.
 
 One tailer in each process reads the outbox behind its position, when it is woken or once per poll while anybody
-follows, and hands each event to every follower. A follower holds a bounded number of events; one that is too slow for
-that is taken off, and reads the table from its own position until it has caught up. So nothing is dropped, memory is
-bounded, and no follower waits for another.
+follows, and keeps the latest events in a window that all readers share. A reader is a position and nothing more: it
+takes the next event from the window, or from the table where the window does not reach back to it. So nothing is
+dropped, no reader waits for another, and one that stops costs the same few bytes however much happens meanwhile.
 
 Positions are given out while the only writer of SQLite holds its lock, so they are committed in their order and
 without gaps. An engine whose transactions commit side by side must keep the tailer behind the oldest one that still
@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trivet.core.clock import Clock, SystemClock
-from trivet.core.error import InvalidArgument, OutOfRange, Violation
+from trivet.core.error import InvalidArgument, OutOfRange
 from trivet.core.event import Event
 from trivet.core.shape import Struct
 from trivet.core.tolerant import tolerant
@@ -31,7 +32,7 @@ from trivet.messaging.message import MessageKind
 from trivet.messaging.names import EventNames
 from trivet.messaging.prune import RETENTION
 from trivet.messaging.retry import idle
-from trivet.messaging.tables import instant, micros, tables
+from trivet.messaging.tables import micros, tables
 
 if TYPE_CHECKING:
     from trivet.data.statement import Statement
@@ -39,43 +40,58 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Event)
 
 POLL_SECONDS = 0.25
-BUFFER = 256
-"""How many events wait for a follower before it is taken off."""
-CHUNK = 256
+CHUNK = 128
 """How many events are read from the table at once."""
+CHUNK_BYTES = 256 * 1024
+"""How much of what was read a reader keeps while it waits for its client; the rest is read again."""
+WINDOW = 1024
+"""How many events the window holds at most."""
+WINDOW_BYTES = 1024 * 1024
+"""How many bytes of events the window holds at most."""
+MARGIN = timedelta(hours=1)
+"""How much earlier a position expires than events are removed: an event is as old as its call, not as its commit."""
 
-POSITION = re.compile(r"(\d{1,18})-(\d{1,17})", re.ASCII)
+POSITION = re.compile(r"(\d{1,18})-(\d{1,17})(?:\.(\d{1,9}))?", re.ASCII)
+
+
+class PositionUnknown(InvalidArgument):
+    """This is not a position of a stream; begin without one."""
 
 
 class PositionExpired(OutOfRange):
-    """Events after this position may be gone; read the present state and follow from now."""
+    """Events after this position may be gone; read the present state and begin without a position."""
 
 
 class Position(Struct):
-    """Where a follower stands.
+    """Where a reader stands: after an event, or within what a stream makes of it.
 
     Attributes:
-        at: The last event that it saw.
-        time: When that event was emitted, in microseconds since 1970; it tells whether later ones may be gone.
+        at: The last event that it is done with; the event that it is within, where `items` is given.
+        time: When that event was emitted, or when nothing was behind it, in microseconds since 1970; it tells whether
+            later ones may be gone.
+        items: How many items that the stream makes of the event it has.
     """
 
     at: int
     time: int
+    items: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.at}-{self.time}"
+        text = f"{self.at}-{self.time}"
+        return text if self.items is None else f"{text}.{self.items}"
 
 
 def position_of(text: str) -> Position:
     """Return a position from its text.
 
     Raises:
-        InvalidArgument: It is none.
+        PositionUnknown: It is none.
     """
     match = POSITION.fullmatch(text)
     if match is None:
-        raise InvalidArgument(violations=(Violation(detail="is not a position of this stream", pointer="#/after"),))
-    return Position(at=int(match[1]), time=int(match[2]))
+        raise PositionUnknown()
+    at, time, items = match.groups()
+    return Position(at=int(at), time=int(time), items=None if items is None else int(items))
 
 
 class Entry(Struct):
@@ -87,23 +103,70 @@ class Entry(Struct):
     payload: bytes
 
 
-class Follower:
-    """What one reader of the feed waits at."""
+AT = attrgetter("at")
 
-    __slots__ = ("attached", "entries", "filled")
 
-    def __init__(self) -> None:
-        self.attached = False
-        self.entries: deque[Entry] = deque()
-        self.filled = asyncio.Event()
+class Reader(Generic[E]):
+    """One reader of the feed: an iterator over its events, and the place where it stands.
 
-    def offer(self, entry: Entry) -> None:
-        """Take an entry, or be taken off when too many wait."""
-        self.filled.set()
-        if len(self.entries) < BUFFER:
-            self.entries.append(entry)
-        else:
-            self.attached = False
+    Iterating yields committed events in commit order until the feed closes. Asking for the next one says that the last
+    one is done with. ``str(reader)`` is the position after which the reader would continue, at any time: it moves on
+    while nothing comes, too. Nothing is left out and nothing comes twice.
+
+    Attributes:
+        at: The last event that it is done with, or that is none of its.
+        time: As in `Position`.
+        decoders: By the names of the types that it follows.
+        chunk: What was read from the table for it, the next one last.
+        waiting: Whether it has seen all there is.
+    """
+
+    __slots__ = ("_entry", "_feed", "_given", "_had", "at", "chunk", "decoders", "time", "waiting", "woken")
+
+    def __init__(self, feed: Feed, decoders: Mapping[str, Callable[[bytes], E]], position: Position) -> None:
+        self._feed = feed
+        self._entry: Entry | None = None
+        self._given = 0
+        self._had = position.items or 0
+        self.decoders = decoders
+        self.at = position.at
+        self.time = position.time
+        self.chunk: list[Entry] = []
+        self.waiting = False
+        self.woken: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Reader({self}, waiting={self.waiting})"
+
+    def __str__(self) -> str:
+        entry = self._entry
+        if entry is not None:
+            return f"{entry.at}-{entry.time}.{self._given}"
+        return self._feed.end_of(self) if self.waiting else f"{self.at}-{self.time}"
+
+    def __aiter__(self) -> Reader[E]:
+        return self
+
+    async def __anext__(self) -> E:
+        entry = self._entry
+        if entry is not None:
+            self.move(entry.at, entry.time)
+            self._entry, self._given, self._had = None, 0, 0
+        entry = await self._feed.next(self)
+        if entry is None:
+            raise StopAsyncIteration
+        event = self.decoders[entry.type](entry.payload)
+        self._entry = entry
+        return event
+
+    def give(self) -> bool:
+        """Count an item that the stream makes of the present event; `False` if its reader has had this one."""
+        self._given += 1
+        return self._given > self._had
+
+    def move(self, at: int, time: int) -> None:
+        """Be done with everything up to a position."""
+        self.at, self.time = at, time
 
 
 class Feed:
@@ -128,93 +191,155 @@ class Feed:
         self._names = names
         self._clock: Clock = clock or SystemClock()
         self._retention = retention
-        self._followers: set[Follower] = set()
-        self._at = 0
+        self._readers: set[Reader[Any]] = set()
+        self._waiting: dict[str, set[Reader[Any]]] = {}
+        self._window: list[Entry] = []
+        self._bytes = 0
+        self._start = self._at = self._time = 0
         self._woken = asyncio.Event()
         self._tailer: asyncio.Task[None] | None = None
         self._closed = False
         self._decoders: dict[type[Event], Callable[[bytes], Any]] = {}
 
     def __repr__(self) -> str:
-        return f"Feed(followers={len(self._followers)}, at={self._at})"
+        return f"Feed(readers={len(self._readers)}, at={self._at})"
 
     def wake(self) -> None:
         """Say that this process committed events; cheap, and harmless when it did not."""
         self._woken.set()
 
-    async def end(self) -> str:
-        """Return the position of now: who follows after it gets what is committed from here on."""
-        return str(Position(at=await self._last(), time=micros(self._clock.now())))
+    async def start(self, after: str | None) -> str:
+        """Return the position at which a reader begins.
 
-    async def follow(self, types: Sequence[type[E]], after: str | None = None) -> AsyncGenerator[tuple[str, E], None]:
-        """Yield committed events of these types with their positions, in commit order, until the feed closes.
+        Args:
+            after: Where it was before; `None` for a new one, which begins with what is committed from here on.
 
-        Nothing is left out and nothing comes twice. Closing the iterator ends it at once.
+        Raises:
+            PositionUnknown: `after` is not a position.
+            PositionExpired: Events behind `after` may be gone, or it is not of this store.
+        """
+        now = self._clock.now()
+        if after is None:
+            return str(Position(at=await self._last() or 0, time=micros(now)))
+        position = position_of(after)
+        if position.time < micros(now - self._retention + MARGIN):
+            raise PositionExpired()
+        last = await self._last()
+        if last is None:  # everything was removed, or the store is new: what comes has any position
+            return str(Position(at=0, time=position.time))
+        if position.at > last:
+            raise PositionExpired()
+        return after
+
+    @asynccontextmanager
+    async def follow(self, types: Sequence[type[E]], after: str | None = None) -> AsyncIterator[Reader[E]]:
+        """Give a reader of the events of these types.
 
         Args:
             types: The classes of the events.
-            after: The position behind which to begin; ``None`` begins with what is committed from now on, where "now"
-                is when the first event is asked for.
+            after: The position at which to begin; `None` begins with what is committed from now on.
 
         Raises:
-            InvalidArgument: `after` is not a position.
-            PositionExpired: Events behind `after` may be gone.
+            PositionUnknown: `after` is not a position.
+            PositionExpired: Events behind `after` may be gone, or it is not of this store.
         """
-        decoders = {self._names.of(type): self._decoder(type) for type in types}
-        at = position_of(await self.end() if after is None else after)
-        if instant(at.time) < self._clock.now() - self._retention:
-            raise PositionExpired()
-        follower = Follower()
-        self._followers.add(follower)
+        position = position_of(await self.start(after))
+        reader = Reader(self, {self._names.of(type): self._decoder(type) for type in types}, position)
+        if position.items is not None:
+            await self._return(reader)
+        self._readers.add(reader)
         try:
-            async with aclosing(self._entries(follower, at.at)) as entries:
-                async for entry in entries:
-                    decode = decoders.get(entry.type)
-                    if decode is not None:
-                        yield str(Position(at=entry.at, time=entry.time)), decode(entry.payload)
+            yield reader
         finally:
-            self._followers.discard(follower)
+            self._readers.discard(reader)
 
     async def close(self) -> None:
-        """End every follower's iteration and stop reading."""
+        """End every reader's iteration and stop reading."""
         self._closed = True
-        for follower in self._followers:
-            follower.filled.set()
+        self._wake_all()
         tailer, self._tailer = self._tailer, None
         if tailer is not None:
             tailer.cancel()
             await asyncio.gather(tailer, return_exceptions=True)
 
-    # -- one follower
+    # -- one reader
 
-    async def _entries(self, follower: Follower, at: int) -> AsyncGenerator[Entry, None]:
-        """Yield every entry after a position: what waits first, else from the table, else what the tailer hands on."""
+    async def next(self, reader: Reader[Any]) -> Entry | None:
+        """Return the next event of a reader as it is stored, `None` when the feed is closed."""
         while not self._closed:
-            if follower.entries:
-                entry = follower.entries.popleft()
-                if entry.at > at:
-                    at = entry.at
-                    yield entry
+            if reader.chunk:
+                entry = reader.chunk.pop()
+            elif self._tailer is None or reader.at < self._start:
+                await self._fill(reader)
                 continue
-            if follower.attached:
-                follower.filled.clear()
-                await follower.filled.wait()
-                continue
-            entries = await self._read(at)
-            for entry in entries:
-                at = entry.at
-                yield entry
-                if self._closed:
-                    return
-            if len(entries) < CHUNK:
-                self._attach(follower, at)
+            else:
+                index = bisect_right(self._window, reader.at, key=AT)
+                if index == len(self._window):
+                    await self._more(reader)
+                    continue
+                entry = self._window[index]
+            if entry.type in reader.decoders:
+                return entry
+            reader.move(entry.at, entry.time)
+        return None
 
-    def _attach(self, follower: Follower, at: int) -> None:
-        """Hand on to a follower that has read the table up to a position, unless the tailer is past that already."""
-        if self._tailer is None or self._tailer.done():
-            self._at = at
+    def end_of(self, reader: Reader[Any]) -> str:
+        """Return where a reader stands that has seen all there is."""
+        return f"{max(self._at, reader.at)}-{max(self._time, reader.time)}"
+
+    async def _return(self, reader: Reader[Any]) -> None:
+        """Let a reader that is within an event begin with it again.
+
+        Raises:
+            PositionExpired: The event is gone, or another one is in its place.
+        """
+        at, time = reader.at, reader.time
+        reader.move(at - 1, time)
+        entries = await self._read(at - 1)
+        if not entries or (entries[0].at, entries[0].time) != (at, time):
+            raise PositionExpired()
+        reader.chunk = kept(entries)
+
+    async def _fill(self, reader: Reader[Any]) -> None:
+        """Read on for a reader from the table; at the end of the table, let it go on with the window."""
+        tailing, at, time = self._tailer is not None, self._at, micros(self._clock.now())
+        entries = await self._read(reader.at)
+        if entries:
+            reader.chunk = kept(entries)
+            await asyncio.sleep(0)  # a long way to catch up must not keep the loop from everybody else
+            return
+        if tailing:
+            reader.move(max(at, reader.at), reader.time)  # what the tailer had read was committed before we read
+        elif self._tailer is None and not self._closed:
+            self._start = self._at = reader.at
+            self._time = time
             self._tailer = asyncio.create_task(self._tail(), name="trivet-feed")
-        follower.attached = at >= self._at
+
+    async def _more(self, reader: Reader[Any]) -> None:
+        """Wait until there is an event of a type that the reader follows."""
+        reader.woken = asyncio.get_running_loop().create_future()
+        reader.waiting = True
+        for type in reader.decoders:
+            self._waiting.setdefault(type, set()).add(reader)
+        try:
+            await reader.woken
+        finally:
+            self._settle(reader, self._at, self._time)
+            reader.woken = None
+
+    def _settle(self, reader: Reader[Any], at: int, time: int) -> None:
+        """Let a reader wait no more, if it still does: it has seen everything up to a position."""
+        if not reader.waiting:
+            return
+        reader.waiting = False
+        reader.move(max(at, reader.at), max(time, reader.time))
+        for type in reader.decoders:
+            self._waiting[type].discard(reader)
+
+    def _wake_all(self) -> None:
+        for reader in self._readers:
+            if reader.woken is not None and not reader.woken.done():
+                reader.woken.set_result(None)
 
     def _decoder(self, type: type[E]) -> Callable[[bytes], E]:
         decode = self._decoders.get(type)
@@ -226,27 +351,48 @@ class Feed:
 
     async def _tail(self) -> None:
         try:
-            while self._followers:
+            while self._readers:
                 self._woken.clear()
                 if await self._hand_on() < CHUNK:
                     await self._pause()
         finally:  # whatever ended it: who still follows reads for itself, and begins another
-            for follower in self._followers:
-                follower.attached = False
-                follower.filled.set()
+            for reader in self._readers:
+                self._settle(reader, self._at, self._time)
+            self._wake_all()
+            self._window.clear()
+            self._bytes = 0
+            self._tailer = None
 
     async def _hand_on(self) -> int:
-        """Read what is new and hand it on; return how much that was."""
+        """Read what is new into the window and wake who waits for it; return how much that was."""
+        now = micros(self._clock.now())
         try:
             entries = await self._read(self._at)
         except DatabaseUnavailable:
             return 0
         for entry in entries:
-            self._at = entry.at
-            for follower in self._followers:
-                if follower.attached:
-                    follower.offer(entry)
+            for reader in list(self._waiting.get(entry.type, ())):
+                self._settle(reader, entry.at - 1, self._time)
+                if reader.woken is not None and not reader.woken.done():
+                    reader.woken.set_result(None)
+            self._at, self._time = entry.at, max(self._time, entry.time)
+            self._window.append(entry)
+            self._bytes += len(entry.payload)
+        if len(entries) < CHUNK:
+            self._time = now
+        self._trim()
         return len(entries)
+
+    def _trim(self) -> None:
+        """Drop what the window has too much of."""
+        drop = max(0, len(self._window) - WINDOW)
+        self._bytes -= sum(len(entry.payload) for entry in self._window[:drop])
+        while self._bytes > WINDOW_BYTES:
+            self._bytes -= len(self._window[drop].payload)
+            drop += 1
+        if drop:
+            self._start = self._window[drop - 1].at
+            del self._window[:drop]
 
     async def _pause(self) -> None:
         try:
@@ -265,13 +411,23 @@ class Feed:
             await session.close()
         return [Entry(at=at, time=time, type=type, payload=payload) for at, time, type, payload in rows]
 
-    async def _last(self) -> int:
+    async def _last(self) -> int | None:
         session = self._database.session(write=False, reads="primary")
         try:
             [(last,)] = await session.fetch(_statements().last, ())
         finally:
             await session.close()
-        return last or 0
+        return last if last is None else int(last)
+
+
+def kept(entries: Sequence[Entry]) -> list[Entry]:
+    """Return as many of the first entries as a reader may keep, at least one, in reverse."""
+    size = 0
+    for index, entry in enumerate(entries):
+        size += len(entry.payload)
+        if size > CHUNK_BYTES:
+            return list(reversed(entries[: max(1, index)]))
+    return list(reversed(entries))
 
 
 class _Statements(Struct):

@@ -7,6 +7,7 @@ maximum. What is left travels on: nested calls and database statements see the s
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -60,7 +61,7 @@ def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Hand
 
         async def streamed(call: Call) -> Outcome:
             outcome = await next(call)
-            outcome.value = bounded(outcome.value, declared.idle, declared.age)
+            outcome.value = bounded(outcome.value, declared.idle, declared.age, runtime)
             return outcome
 
         return streamed
@@ -111,22 +112,30 @@ def requested_by(call: Call) -> float | None:
     return seconds
 
 
-async def bounded(items: AsyncIterator[Any], idle: float, age: float) -> AsyncIterator[Any]:
-    """Yield items until none came for `idle` seconds or the stream is `age` seconds old; then close the source."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + age
+async def bounded(items: AsyncIterator[Any], idle: float, age: float, runtime: Runtime) -> AsyncIterator[Any]:
+    """Yield items until none came for `idle` seconds or the stream is `age` seconds old; then close the source.
+
+    Streams that began together do not end together: up to a tenth of the age is left out.
+    """
+    monotonic, alarms = runtime.clock.monotonic, runtime.ages
+    end = monotonic() + age * random.uniform(0.9, 1.0)  # noqa: S311 - spreads ends, protects nothing
     try:
-        while (left := end - loop.time()) > 0:
-            silence = asyncio.timeout(min(idle, left))
+        while (now := monotonic()) < end:
+            task = asyncio.current_task()
+            assert task is not None  # a coroutine runs in a task
+            alarm = alarms.arm(min(now + idle, end), task)
             try:
-                async with silence:
-                    item = await anext(items)
+                item = await anext(items)
             except StopAsyncIteration:
                 return
-            except TimeoutError:
-                if silence.expired():
+            except asyncio.CancelledError:
+                if alarm.rang and task.cancelling() == 1:
                     return
                 raise
+            finally:
+                alarms.disarm(alarm)
+                if alarm.rang:
+                    task.uncancel()
             yield item
     finally:
         close = getattr(items, "aclose", None)

@@ -87,17 +87,18 @@ def _read(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Ha
 
 def _streamed(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
     async def streamed(call: Call) -> Outcome:
-        if call.resume_after is None and runtime.feed is not None:
-            call.resume_after = await runtime.feed.end()  # before the handler reads anything: it misses nothing
+        if runtime.feed is not None:  # before the handler reads anything: it misses nothing
+            call.resume_after = await runtime.feed.start(call.resume_after)
         work = call.work = UnitOfWork(runtime, call, operation.declaration, writes=False)
         outcome = await next(call)
-        outcome.value = closing(outcome.value, work)
+        outcome.value = closing(outcome.value, call, work)
         return outcome
 
-    async def closing(items: AsyncIterator[Any], work: UnitOfWork) -> AsyncIterator[Any]:
+    async def closing(items: AsyncIterator[Any], call: Call, work: UnitOfWork) -> AsyncIterator[Any]:
         try:
             async for item in items:
-                yield item
+                if call.position is None or call.position.give():
+                    yield item
         finally:
             close = getattr(items, "aclose", None)
             if close is not None:

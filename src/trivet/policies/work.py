@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -233,11 +232,17 @@ class UnitOfWork:
         return message
 
     async def follow(self, caller: Read, events: tuple[type[Event], ...]) -> AsyncIterator[Any]:
-        """Yield committed events of these types as they come, and note the position of each on the call."""
+        """Yield committed events of these types as they come; the call knows where its reader stands.
+
+        Raises:
+            RuntimeError: The stream follows already: there would be two places to come back to.
+        """
         call = self._call
-        async with aclosing(self.runtime.open_feed().follow(events, call.resume_after)) as followed:
-            async for position, event in followed:
-                call.position = position
+        if call.position is not None:
+            raise RuntimeError("a stream follows once: name all types of events in one ctx.follow")
+        async with self.runtime.open_feed().follow(events, call.resume_after) as reader:
+            call.position = reader
+            async for event in reader:
                 yield event
 
     def progress(self, done: int, total: int | None) -> None:

@@ -1,7 +1,7 @@
 """Alarms: cancel a task when its time is up, without a timer of the event loop for each of them.
 
 A timer per request costs several microseconds to set and to cancel. Here a request is put into a set and taken out
-again; while the set is not empty, one timer looks at it every `TICK_SECONDS`. A deadline may be late by that much.
+again; while the set is not empty, one timer looks at it at every tick. An alarm may be late by that much.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ class Alarms:
 
     Args:
         clock: Says what time it is.
+        tick: Seconds between two looks.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, tick: float = TICK_SECONDS) -> None:
         self._clock = clock
+        self._tick = tick
         self._armed: set[Alarm] = set()
         self._looking = False
 
@@ -53,7 +55,7 @@ class Alarms:
         self._armed.add(alarm)
         if not self._looking:
             self._looking = True
-            alarm.task.get_loop().call_later(TICK_SECONDS, self._look)
+            alarm.task.get_loop().call_later(self._tick, self._look)
 
     def disarm(self, alarm: Alarm) -> None:
         """Forget the alarm; harmless after it rang."""
@@ -67,4 +69,4 @@ class Alarms:
             alarm.task.cancel()
         self._looking = bool(self._armed)
         if self._looking:
-            asyncio.get_running_loop().call_later(TICK_SECONDS, self._look)
+            asyncio.get_running_loop().call_later(self._tick, self._look)

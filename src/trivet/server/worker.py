@@ -107,6 +107,8 @@ class Worker:
             runtime.draining = True
         self._server.wind_down()
         await asyncio.sleep(order.wait)
+        if runtime is not None:
+            runtime.end_streams()
         return await self._server.stop(order.idle, order.timeout)
 
     async def _close(self) -> None:

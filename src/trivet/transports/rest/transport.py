@@ -24,11 +24,10 @@ from trivet.transports.rest.media import accepts
 from trivet.transports.rest.render import encoder_of, location_of
 from trivet.transports.rest.router import Router
 from trivet.transports.rest.stream import FIELDS as EVENT_FIELDS
-from trivet.transports.rest.stream import Events, close
+from trivet.transports.rest.stream import Events, Streams, close
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
-MAX_POSITION = 256
 CLIENT_CLOSED_REQUEST = 499
 
 
@@ -116,8 +115,8 @@ class Endpoint:
             else:
                 call.arguments = binder.bind(call, await body.read(call, described, limit))
             position = call.fields.get(b"last-event-id")
-            if position is not None and len(position) <= MAX_POSITION:
-                call.resume_after = position.decode("utf-8", "replace") or None
+            if position:
+                call.resume_after = position.decode("latin-1")
             return await inner(call)
 
         return answer
@@ -154,6 +153,8 @@ class Rest:
         self._router: Router[Endpoint] = Router()
         self._unrouted = chain.unrouted(runtime, _refuse)
         self._new_request_id = request_ids(runtime)
+        self._streams = Streams()
+        runtime.at_end(self._streams.end)
         watches = Watches()
         for op in api.operations:
             self._router.add(op.face.method, op.path, Endpoint(op, api, runtime, watches))
@@ -254,29 +255,25 @@ class Rest:
         """Send a stream to its end.
 
         Raises:
-            Error: It failed before its first item; once it has begun, it says what is wrong in an event.
+            Error: It failed before anything was sent; once it has begun, it says what is wrong in an event.
         """
-        events = Events(call, items, send, lambda: self._runtime.draining)
-        started = False
+        events = Events(call, items, _finished(call, list(EVENT_FIELDS)), send, self._streams)
         try:
-            await events.first()
-            fields = _finished(call, list(EVENT_FIELDS))
-            await send({"type": "http.response.start", "status": 200, "headers": fields})
-            started = True
             try:
                 await events.run()
             except OSError:
                 raise
-            except Exception as broken:  # an item, or an error, that can not be written
-                self._fault(call, broken)
-                await events.fail(Internal())
-            await send({"type": "http.response.body", "body": b""})
+            except Exception as failed:
+                if not isinstance(failed, Error):  # an item that can not be written
+                    self._fault(call, failed)
+                    failed = Internal()
+                if not events.started:
+                    raise failed from None
+                await events.fail(failed)
+            await events.finish()
         finally:
-            try:
-                await events.close()
-            finally:
-                if started:
-                    call.finish(200, events.size)
+            if events.started:
+                call.finish(200, events.size)
 
     async def _broken(self, call: RestCall, broken: Exception, send: Send) -> None:
         """Answer a fault of the transport itself, which no policy saw."""
