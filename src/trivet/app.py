@@ -199,7 +199,8 @@ class App:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
-            await self.service.front(scope, receive, send)
+            service = self._service or self.service  # which says what to do when nothing runs
+            await service.front(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -279,7 +280,6 @@ class Seeding:
             None,
             protocol="internal",
             method="seed",
-            headers=(),
             peer=None,
             arrival=clock.monotonic(),
             request_id=str(clock.new_id()),

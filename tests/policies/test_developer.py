@@ -25,6 +25,6 @@ from trivet.policies.authenticate import is_local
     ],
 )
 def test_names_that_lead_here_and_foreign_pages_are_not_the_developer(fields: dict[str, str], local: bool) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in fields.items()]
-    call = Call(None, protocol="rest", method="GET /", headers=headers, peer="127.0.0.1", arrival=0.0, request_id="r-1")
+    head = {name.encode(): value.encode() for name, value in fields.items()}
+    call = Call(None, protocol="rest", method="GET /", fields=head, peer="127.0.0.1", arrival=0.0, request_id="r-1")
     assert is_local(call) is local

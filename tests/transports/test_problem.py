@@ -25,7 +25,7 @@ BASES = sorted(
 
 
 def call() -> Call:
-    return Call(None, protocol="rest", method="GET /", headers=(), peer=None, arrival=0.0, request_id="r-1")
+    return Call(None, protocol="rest", method="GET /", peer=None, arrival=0.0, request_id="r-1")
 
 
 SAMPLES: dict[Any, Any] = {str: "x", int: 3, UUID: UUID(int=1), date: date(2026, 1, 1)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trivet.core.clock import Deadline
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from trivet.core.declaration import Priority
     from trivet.core.operation import Operation
 
-Headers = Sequence[tuple[bytes, bytes]]
-"""Header fields as ASGI has them: lower-case names, in the order of arrival."""
+Fields = Mapping[bytes, bytes]
+"""Header fields by lower-case name; what came several times is joined by commas (RFC 9110 section 5.3)."""
+
+NO_FIELDS: Fields = {}
 
 
 class Trace:
@@ -53,7 +55,7 @@ class Call:
         operation: What is to be run; ``None`` for a request that leads to no operation.
         protocol: ``rest``, ``graphql``, ``grpc``, ``connect``, ``internal``.
         method: The method and target as logs show them, without query values.
-        headers: The request's header fields.
+        fields: The request's header fields.
         peer: The address of the other end of the connection.
         arrival: When the request arrived, on the monotonic clock.
         request_id: Answered on every response.
@@ -74,8 +76,7 @@ class Call:
         notes: Response header fields that policies add, rendered by each transport in its own way.
         resume_after: The stream position after which a reader continues.
         position: Where the reader of a stream stands, once the stream follows events.
-        finish: Called by the transport once the last byte is sent, with the HTTP status and the bytes of the body;
-            only the first call counts.
+        observer: Told by `finish` how it ended.
     """
 
     __slots__ = (
@@ -87,10 +88,10 @@ class Call:
         "encode",
         "error",
         "expand",
-        "finish",
-        "headers",
+        "fields",
         "method",
         "notes",
+        "observer",
         "operation",
         "peer",
         "position",
@@ -112,16 +113,16 @@ class Call:
         *,
         protocol: str,
         method: str,
-        headers: Headers,
         peer: str | None,
         arrival: float,
         request_id: str,
+        fields: Fields = NO_FIELDS,
         principal: Principal = ANONYMOUS,
     ) -> None:
         self.operation = operation
         self.protocol = protocol
         self.method = method
-        self.headers = headers
+        self.fields = fields
         self.peer = peer
         self.arrival = arrival
         self.request_id = request_id
@@ -142,14 +143,18 @@ class Call:
         self.notes: list[tuple[bytes, bytes]] | None = None
         self.resume_after: str | None = None
         self.position: Place | None = None
-        self.finish: Callable[[int, int], None] = ignore
+        self.observer: Observer | None = None
 
-    def header(self, name: bytes) -> bytes | None:
-        """Return the first header field of that lower-case name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+    def finish(self, status: int, size: int) -> None:
+        """Tell the observer that the last byte is sent; only the first call counts.
+
+        Args:
+            status: The HTTP status.
+            size: The bytes of the body.
+        """
+        observer, self.observer = self.observer, None
+        if observer is not None:
+            observer(self, status, size)
 
     def note(self, name: bytes, value: bytes) -> None:
         """Add a response header field."""
@@ -158,11 +163,10 @@ class Call:
         self.notes.append((name, value))
 
 
+Observer = Callable[[Call, int, int], None]
+"""Takes a call whose last byte is sent, the HTTP status and the bytes of the body."""
+
 NO_ARGUMENTS: Mapping[str, Any] = {}
-
-
-def ignore(status: int, size: int) -> None:
-    """Observe nothing: what `finish` is until a policy takes over."""
 
 
 class Outcome:

@@ -37,7 +37,7 @@ class Decoder(Generic[T]):
         self._plain = self._check is None and self._patched is None
         self._check_ends = ends_check_for(self._wire)
 
-    def json(self, data: bytes | bytearray | memoryview) -> T:
+    def json(self, data: bytes | bytearray) -> T:
         """Decode a JSON document.
 
         Raises:
@@ -51,7 +51,7 @@ class Decoder(Generic[T]):
             raise self._explain(data, refused) from refused
         except (msgspec.DecodeError, RecursionError) as malformed:
             raise _malformed(malformed) from malformed
-        if self._check_ends is not None and NEWLINE_AT_END.search(data) is not None:
+        if self._check_ends is not None and b"\\" in data and NEWLINE_AT_END.search(data) is not None:
             self._refuse_ends(value, "#")
         return value if self._plain else self._finish(value)
 
@@ -71,7 +71,7 @@ class Decoder(Generic[T]):
             self._refuse_ends(converted, pointer)
         return self._finish(converted, pointer)
 
-    def _again(self, data: bytes | bytearray | memoryview, refused: msgspec.ValidationError) -> Any:
+    def _again(self, data: bytes | bytearray, refused: msgspec.ValidationError) -> Any:
         """Decode once more with ``3.0`` as the integer that it is in JSON Schema, if that may be what is wrong."""
         if "got `float`" in str(refused):
             try:
@@ -95,7 +95,7 @@ class Decoder(Generic[T]):
         if found:
             raise InvalidArgument(violations=tuple(found))
 
-    def _explain(self, data: bytes | bytearray | memoryview, refused: Exception) -> InvalidArgument:
+    def _explain(self, data: bytes | bytearray, refused: Exception) -> InvalidArgument:
         try:
             parsed = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:

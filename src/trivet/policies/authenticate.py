@@ -23,7 +23,7 @@ def authenticate(operation: Operation[..., Any] | None, runtime: Runtime, next: 
 
     async def authenticated(call: Call) -> Outcome:
         if call.principal is ANONYMOUS:
-            if call.header(b"authorization") is not None:
+            if b"authorization" in call.fields:
                 raise Unauthenticated(
                     detail="These credentials can not be verified: no identity provider is configured."
                 )
@@ -39,7 +39,7 @@ def is_local(call: Call) -> bool:
     """Whether a call comes from this machine, and not from a page of somebody else's in a browser on it."""
     if call.peer is None:  # a transport that does not know its peer (a socket file) may have anybody behind it
         return call.protocol == "internal"
-    host, origin = call.header(b"host"), call.header(b"origin")
+    host, origin = call.fields.get(b"host"), call.fields.get(b"origin")
     return (
         is_loopback(call.peer)
         and (host is None or is_loopback(host_of(host.decode("latin-1"))))  # a name of theirs that leads here

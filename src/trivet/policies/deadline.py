@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from trivet.core.call import Call, Handler, Outcome
-from trivet.core.clock import Deadline
 from trivet.core.declaration import Kind
 from trivet.core.error import DeadlineExceeded, InvalidArgument, Violation
 from trivet.core.operation import Operation
@@ -66,18 +65,17 @@ def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Hand
 
         return streamed
 
-    maximum = declared.timeout_max or declared.timeout
+    default = declared.timeout
+    maximum = declared.timeout_max or default
     alarms = runtime.alarms
 
     async def timed(call: Call) -> Outcome:
-        seconds = allowed(declared.timeout, maximum, requested_by(call))
-        until = Deadline(call.arrival + seconds, clock)
-        call.deadline = until
-        if until.remaining() <= 0:
+        until = call.arrival + allowed(default, maximum, requested_by(call))
+        if until <= clock.monotonic():
             raise DeadlineExceeded
         task = call.task = asyncio.current_task()
         assert task is not None  # a coroutine runs in a task
-        alarm = call.alarm = alarms.arm(until.at, task)
+        alarm = call.deadline = call.alarm = alarms.arm(until, task)
         try:
             return await next(call)
         except asyncio.CancelledError as cancelled:
@@ -102,7 +100,7 @@ def requested_by(call: Call) -> float | None:
     if known is None:
         return None
     name, read = known
-    value = call.header(name)
+    value = call.fields.get(name)
     if value is None:
         return None
     seconds = read(value)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from trivet.core.call import Call
+from trivet.core.call import NO_FIELDS, Call
 from trivet.core.clock import Deadline
 from trivet.core.context import Run, Write
 from trivet.core.declaration import Access, Declaration
@@ -88,19 +88,18 @@ class Deliveries:
             await work.close()
 
     def _call(self, operation: Operation[..., Any] | None, message: Message, principal: Principal | None) -> Call:
-        trace = message.trace.encode() if message.trace else b""
         call = Call(
             operation,
             protocol="internal",
             method="",
-            headers=[(b"traceparent", trace)],
+            fields={b"traceparent": message.trace.encode()} if message.trace else NO_FIELDS,
             peer=None,
             arrival=self._runtime.clock.monotonic(),
             request_id=message.request_id or str(message.id),
             principal=principal or Principal(),
         )
         call.tenant = message.tenant
-        call.trace = trace_of(call.headers)
+        call.trace = trace_of(call.fields)
         if operation is not None:
             call.unrestricted = operation.declaration.access.acts_as == "module"
         return call

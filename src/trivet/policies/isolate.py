@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trivet.core.call import Call, Handler, Outcome
-from trivet.core.copying import Copier, copier_for
+from trivet.core.copying import copier_for
 from trivet.core.operation import Operation
 from trivet.runtime import Runtime
 
@@ -29,7 +29,8 @@ def isolate(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
         if copy is not None:
             call.arguments = copy(call.arguments)
         outcome = await next(call)
-        outcome.value = _copied(result, outcome.value)
+        if result is not None:
+            outcome.value = result(outcome.value)
         return outcome
 
     return isolated
@@ -37,11 +38,15 @@ def isolate(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
 
 def arguments_copier(operation: Operation[..., Any]) -> Callable[[Arguments], Arguments] | None:
     """Return what copies an operation's arguments as far as they can change, ``None`` where none can."""
-    copiers = {p.name: copier for p in operation.signature.parameters if (copier := copier_for(p.type)) is not None}
+    copiers = [(p.name, copier) for p in operation.signature.parameters if (copier := copier_for(p.type)) is not None]
     if not copiers:
         return None
-    return lambda arguments: {name: _copied(copiers.get(name), value) for name, value in arguments.items()}
 
+    def copied(arguments: Arguments) -> Arguments:
+        fresh = dict(arguments)
+        for name, copy in copiers:
+            if name in fresh:
+                fresh[name] = copy(fresh[name])
+        return fresh
 
-def _copied(copier: Copier | None, value: Any) -> Any:
-    return value if copier is None else copier(value)
+    return copied

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from trivet.core.call import Call, Handler, Outcome, ignore
+from trivet.core.call import Call, Handler, Outcome
 from trivet.core.declaration import Kind
 from trivet.core.error import Code, Error, Internal
 from trivet.core.operation import Operation
@@ -26,7 +26,7 @@ UNROUTED = "unrouted"
 
 
 class AccessLine(msgspec.Struct, omit_defaults=True):
-    """One request in the log."""
+    """One request in the log; made of values in this order, which costs a fifth of naming them."""
 
     time: datetime
     level: str
@@ -52,7 +52,7 @@ ENCODER = msgspec.json.Encoder()
 class Numbers:
     """The metrics of one operation over one protocol, bound at the first request that ends with each code."""
 
-    __slots__ = ("_by_code", "_name", "_requests", "bytes", "in_flight", "seconds")
+    __slots__ = ("_by_code", "_bytes", "_in_flight", "_name", "_requests", "_seconds")
 
     def __init__(self, name: str, protocol: str, runtime: Runtime) -> None:
         metrics = runtime.metrics
@@ -61,21 +61,28 @@ class Numbers:
         self._requests = metrics.counter(
             "trivet_requests_total", "Requests by how they ended.", ["operation", "protocol", "code"]
         )
-        self.seconds: HistogramChild = metrics.histogram(
+        self._seconds: HistogramChild = metrics.histogram(
             "trivet_request_seconds", "Time from arrival to the last byte sent.", labels
         ).bind(name, protocol)
-        self.bytes: CounterChild = metrics.counter(
+        self._bytes: CounterChild = metrics.counter(
             "trivet_response_bytes_total", "Bytes of response bodies.", labels
         ).bind(name, protocol)
-        self.in_flight = metrics.gauge("trivet_requests_in_flight", "Requests that are being answered.").bind()
+        self._in_flight = metrics.gauge("trivet_requests_in_flight", "Requests that are being answered.").bind()
         self._by_code: dict[str, CounterChild] = {}
 
-    def ended(self, code: str) -> None:
-        """Count a request that ended with this code."""
+    def began(self) -> None:
+        """Count a request that is being answered."""
+        self._in_flight.value += 1
+
+    def ended(self, code: str, seconds: float, size: int) -> None:
+        """Count a request that ended with this code after so many seconds and bytes."""
         child = self._by_code.get(code)
         if child is None:
             child = self._by_code[code] = self._requests.bind(*self._name, code)
-        child.inc()
+        child.value += 1
+        self._in_flight.value -= 1
+        self._seconds.observe(seconds)
+        self._bytes.value += size
 
 
 def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
@@ -83,49 +90,50 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
     name = operation.id if operation is not None else UNROUTED
     streams = operation is not None and operation.kind is Kind.STREAM
     clock, log, sink = runtime.clock, runtime.log, runtime.sink
+    logged = sink.enabled("info")
     by_protocol: dict[str, Numbers] = {}
+
+    def finished(call: Call, status: int, size: int) -> None:
+        numbers = by_protocol[call.protocol]
+        seconds = clock.monotonic() - call.arrival
+        code = call.code.name if call.code is not None else "OK"
+        numbers.ended(code, seconds, size)
+        if not logged:
+            return
+        duration_ms = round(seconds * 1000, 3)
+        if sink.format != "json":
+            shown = f"{call.method} {status} {duration_ms:g} ms"
+            sink.line("info", shown, {"operation": name, "code": code, "request_id": call.request_id})
+            return
+        assert call.trace is not None  # `observed` gave it one
+        principal = call.principal
+        line = AccessLine(
+            clock.now(),
+            "info",
+            "request",
+            call.request_id,
+            call.trace.trace_id,
+            name,
+            call.protocol,
+            call.method,
+            status,
+            code,
+            duration_ms,
+            size,
+            principal.subject,
+            call.tenant,
+            principal.client_id,
+            call.peer,
+        )
+        sink.raw(ENCODER.encode(line) + b"\n")
 
     async def observed(call: Call) -> Outcome:
         numbers = by_protocol.get(call.protocol)
         if numbers is None:
             numbers = by_protocol[call.protocol] = Numbers(name, call.protocol, runtime)
-        numbers.in_flight.inc()
-        trace = call.trace = trace_of(call.headers)
-
-        def finish(status: int, size: int) -> None:
-            call.finish = ignore
-            numbers.in_flight.dec()
-            seconds = clock.monotonic() - call.arrival
-            code = call.code.name if call.code is not None else "OK"
-            numbers.ended(code)
-            numbers.seconds.observe(seconds)
-            numbers.bytes.inc(size)
-            if sink.enabled("info"):
-                line = AccessLine(
-                    time=clock.now(),
-                    level="info",
-                    message="request",
-                    request_id=call.request_id,
-                    trace_id=trace.trace_id,
-                    operation=name,
-                    protocol=call.protocol,
-                    method=call.method,
-                    status=status,
-                    code=code,
-                    duration_ms=round(seconds * 1000, 3),
-                    bytes=size,
-                    principal=call.principal.subject,
-                    tenant=call.tenant,
-                    client=call.principal.client_id,
-                    peer=call.peer,
-                )
-                if sink.format == "json":
-                    sink.raw(ENCODER.encode(line) + b"\n")
-                else:
-                    shown = f"{call.method} {status} {line.duration_ms:g} ms"
-                    sink.line("info", shown, {"operation": name, "code": code, "request_id": call.request_id})
-
-        call.finish = finish
+        numbers.began()
+        call.trace = trace_of(call.fields)
+        call.observer = finished
         try:
             outcome = await next(call)
         except Error as refused:

@@ -56,6 +56,9 @@ def _committed(operation: Operation[..., Any], runtime: Runtime, next: Handler) 
             work = call.work = UnitOfWork(runtime, call, operation.declaration, writes=True)
             try:
                 outcome = await next(call)
+                if work.idle:  # as with a command that only asks others
+                    work.end()
+                    return outcome
                 await work.commit()
             except Contention as contended:
                 await work.close()

@@ -144,7 +144,6 @@ class UnitOfWork:
             operation,
             protocol="internal",
             method="",
-            headers=(),
             peer=root.peer,
             arrival=self.runtime.clock.monotonic(),
             request_id=root.request_id,
@@ -251,6 +250,11 @@ class UnitOfWork:
 
     # -- its end
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to commit and nothing to give back: the store was not used, nothing was emitted."""
+        return self._session is None and not self._messages
+
     async def commit(self) -> None:
         """Store what was emitted and sent, make everything durable, then wake whoever waits for messages.
 
@@ -283,10 +287,15 @@ class UnitOfWork:
 
     async def close(self) -> None:
         """Return what is borrowed; what was not committed is rolled back. From now on its contexts reach nothing."""
-        session, self._session, self._ended = self._session, None, True
-        self._call.work = None  # call and work refer to each other: without this, each request leaves garbage behind
+        session = self._session
+        self.end()
         if session is not None:
             await session.close()
+
+    def end(self) -> None:
+        """Let its contexts reach nothing from now on; enough for work that is idle."""
+        self._session, self._ended = None, True
+        self._call.work = None  # call and work refer to each other: without this, each request leaves garbage behind
 
     def _running(self) -> None:
         if self._ended:

@@ -9,23 +9,23 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from trivet.core.clock import Clock
+from trivet.core.clock import Clock, Deadline
 
 TICK_SECONDS = 0.01
 
 
-class Alarm:
-    """One task and the instant at which it is cancelled.
+class Alarm(Deadline):
+    """A deadline that cancels a task when it is over.
 
     Attributes:
-        at: On the monotonic clock.
-        rang: Whether it was.
+        rang: Whether it did.
     """
 
-    __slots__ = ("at", "rang", "task")
+    __slots__ = ("rang", "task")
 
-    def __init__(self, at: float, task: asyncio.Task[Any]) -> None:
+    def __init__(self, at: float, clock: Clock, task: asyncio.Task[Any]) -> None:
         self.at = at
+        self._clock = clock
         self.task = task
         self.rang = False
 
@@ -46,7 +46,7 @@ class Alarms:
 
     def arm(self, at: float, task: asyncio.Task[Any]) -> Alarm:
         """Cancel a task at an instant unless the alarm is disarmed before."""
-        alarm = Alarm(at, task)
+        alarm = Alarm(at, self._clock, task)
         self.rearm(alarm)
         return alarm
 

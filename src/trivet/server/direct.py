@@ -39,7 +39,6 @@ async def run_operation(
         operation,
         protocol="internal",
         method=f"CALL {operation.id}",
-        headers=(),
         peer=None,
         arrival=runtime.clock.monotonic(),
         request_id=str(runtime.clock.new_id()),

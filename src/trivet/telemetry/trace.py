@@ -6,47 +6,47 @@ import os
 import random
 import re
 
-from trivet.core.call import Headers, Trace
+from trivet.core.call import Fields, Trace
 
-TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[^,]*)?")
+"""A comma joins what came several times: such a parent is no parent."""
+
 MAX_STATE = 512
 """Bytes of ``tracestate`` that are carried on (section 3.3.1.5)."""
 
 
-def trace_of(headers: Headers) -> Trace:
+def trace_of(fields: Fields) -> Trace:
     """Return the trace that a request continues, or a new one.
 
     A malformed, repeated or all-zero ``traceparent`` is ignored together with ``tracestate`` (section 3.2.2.5 and
     4.3). A version after ours is read as far as we know it.
     """
-    parent: bytes | None = None
-    states: list[bytes] = []
-    count = 0
-    for name, value in headers:
-        if name == b"traceparent":
-            parent, count = value, count + 1
-        elif name == b"tracestate":
-            states.append(value)
-    span_id = _identifier(64)
-    if parent is not None and count == 1:
+    parent = fields.get(b"traceparent")
+    if parent is not None:
         match = TRACEPARENT.fullmatch(parent)
         if match is not None and _valid(match):
-            state = b",".join(states)
+            state = fields.get(b"tracestate", b"")
             return Trace(
                 match[2].decode(),
-                span_id,
+                _identifiers()[:16],
                 match[3].decode(),
                 bool(int(match[4], 16) & 1),
                 state.decode("latin-1") if len(state) <= MAX_STATE else "",
             )
-    return Trace(_identifier(128), span_id, None, False)
+    drawn = _identifiers()
+    return Trace(drawn[16:], drawn[:16], None, False)
 
 
 _random = random.Random(os.urandom(32))  # noqa: S311 - identifiers are unique, not secret; this spares system calls
 
 
-def _identifier(bits: int) -> str:
-    return f"{_random.getrandbits(bits) or 1:0{bits // 4}x}"
+NOT_ZERO = 1 << 191 | 1 << 127
+"""The first bit of each identifier; the last seven bytes of a trace's stay random, for samplers that count on it."""
+
+
+def _identifiers() -> str:
+    """Return 24 random bytes in hexadecimal digits: a span's identifier, then a trace's, neither of them zero."""
+    return f"{_random.getrandbits(192) | NOT_ZERO:x}"
 
 
 def _valid(match: re.Match[bytes]) -> bool:

@@ -84,7 +84,6 @@ async def work_of(
         None,
         protocol="internal",
         method="test",
-        headers=(),
         peer=None,
         arrival=clock.monotonic(),
         request_id=str(clock.new_id()),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from itertools import chain as flat
 from urllib.parse import quote
 
 import msgspec
@@ -87,7 +86,7 @@ class Front:
             return
         if len(path) + len(scope["query_string"]) >= self._url_max:
             await self._rest.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
-        elif sum(map(len, flat.from_iterable(scope["headers"]))) > self._headers_max:
+        elif size_of(scope["headers"]) > self._headers_max:
             await self._rest.refuse(scope, receive, send, path, HeadersTooLarge(limit=self._headers_max))
         elif path in self._own or path.startswith("/problems/"):
             await self._serve(scope, receive, send, path)
@@ -182,6 +181,14 @@ def _metrics_of(settings: Settings) -> str | None:
     if not settings.development or not port:
         return None
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+
+
+def size_of(headers: Fields) -> int:
+    """Return the bytes of all names and values."""
+    size = 0
+    for name, value in headers:  # half of what `sum` over a chain costs
+        size += len(name) + len(value)
+    return size
 
 
 def path_of(scope: Scope) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trivet.contracts.body import Body
 from trivet.contracts.problem import BodyTooLarge, UnexpectedBody, UnsupportedMediaType
 from trivet.core.error import Cancelled, InvalidArgument, Violation
-from trivet.transports.rest.exchange import RestCall
+from trivet.transports.rest.exchange import Message, RestCall
 from trivet.transports.rest.media import content_type
 
 CHARSETS = (None, "utf-8", "utf8")
@@ -40,7 +40,13 @@ async def read(call: RestCall, body: Body, limit: int) -> bytes:
     given = fields.get(b"content-type")
     if given is not None or length not in (None, b"0"):
         _check_format(given, fields.get(b"content-encoding"), body)
-    content = await _content(call, limit)
+    message = await call.receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):  # as it mostly is: all at once
+        content: bytes = message.get("body", b"")
+        if len(content) > limit:
+            raise BodyTooLarge(limit=limit)
+    else:
+        content = await _collected(call, message, limit)
     if content and given is None:
         _check_format(None, None, body)
     return content
@@ -57,11 +63,11 @@ def _check_format(given: bytes | None, coding: bytes | None, body: Body) -> None
         )
 
 
-async def _content(call: RestCall, limit: int) -> bytes:
+async def _collected(call: RestCall, message: Message, limit: int) -> bytes:
+    """Return a body that comes in several messages, of which this is the first."""
     chunks: list[bytes] = []
     size = 0
     while True:
-        message = await call.receive()
         if message["type"] == "http.disconnect":
             call.gone = True
             raise Cancelled
@@ -70,5 +76,6 @@ async def _content(call: RestCall, limit: int) -> bytes:
         if size > limit:
             raise BodyTooLarge(limit=limit)
         if not message.get("more_body", False):
-            return chunk if not chunks else b"".join((*chunks, chunk))
+            return b"".join((*chunks, chunk))
         chunks.append(chunk)
+        message = await call.receive()

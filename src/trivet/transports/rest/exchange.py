@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from trivet.core.call import Call, Headers
+from trivet.core.call import Call, Fields
 from trivet.core.error import Error
 from trivet.core.operation import Operation
 from trivet.core.principal import ANONYMOUS
@@ -25,15 +26,15 @@ class RestCall(Call):
     Attributes:
         verb: The HTTP method.
         root: The path below which the app is mounted; empty at the top. Links start with it.
-        fields: Header fields by lower-case name; what came several times is joined by commas.
         query: The query, undecoded.
         values: The path's parameters, decoded, in order.
         receive: Reads the body, and says when the client went away.
         refusal: Why the request leads to no operation.
         gone: Whether the client went away before the answer.
+        listener: Listens for that, once the request takes long.
     """
 
-    __slots__ = ("fields", "gone", "query", "receive", "refusal", "root", "values", "verb")
+    __slots__ = ("gone", "listener", "query", "receive", "refusal", "root", "values", "verb")
 
     def __init__(
         self,
@@ -44,18 +45,19 @@ class RestCall(Call):
         arrival: float,
         new_request_id: Callable[[], str],
     ) -> None:
-        headers: Headers = scope["headers"]
-        fields = dict(headers)
+        headers = scope["headers"]
+        fields: Fields = dict(headers)
         if len(fields) < len(headers):
             fields = joined(headers)
         given = fields.get(b"request-id")
         client = scope.get("client")
         self.verb: str = scope["method"]
-        super().__init__(
+        Call.__init__(  # `super()` would be looked up each time
+            self,
             operation,
             protocol="rest",
             method=f"{self.verb} {path}",
-            headers=headers,
+            fields=fields,
             peer=client[0] if client else None,
             arrival=arrival,
             request_id=(
@@ -64,12 +66,12 @@ class RestCall(Call):
             principal=scope.get(PRINCIPAL, ANONYMOUS),
         )
         self.root: str = scope.get("root_path", "")
-        self.fields = fields
         self.query: bytes = scope["query_string"]
         self.values: list[str] = NO_VALUES
         self.receive = receive
         self.refusal: Error | None = None
         self.gone = False
+        self.listener: asyncio.Task[None] | None = None
 
 
 NO_VALUES: list[str] = []

@@ -72,6 +72,7 @@ class Router(Generic[T]):
 
     def __init__(self) -> None:
         self._root: _Node[T] = _Node()
+        self._fixed: dict[str, tuple[Routes[T], list[str]]] = {}
 
     def add(self, method: str, path: str, target: T) -> None:
         """Serve the target under a template such as ``/v1/orders/{id}:cancel``.
@@ -87,7 +88,10 @@ class Router(Generic[T]):
                 node.parameter = node = node.parameter or _Node()
             else:
                 node = node.literals.setdefault(segment, _Node())
-        node.verbs.setdefault(verb, Routes(path)).add(method, target)
+        routes = node.verbs.setdefault(verb, Routes(path))
+        routes.add(method, target)
+        if "{" not in path:  # all literal, so nothing goes before it: found at once where it is spelled like this
+            self._fixed[path] = (routes, [])
 
     def match(self, raw_path: str) -> tuple[Routes[T], list[str]] | None:
         """Return what is served under the path of a request target, and the values of its parameters in order.
@@ -98,6 +102,9 @@ class Router(Generic[T]):
         Raises:
             MalformedPath: It is not percent-encoded UTF-8.
         """
+        fixed = self._fixed.get(raw_path)
+        if fixed is not None:
+            return fixed
         if "%" in raw_path or not raw_path.isascii():
             segments, verb = _decoded(raw_path)
         else:

@@ -52,6 +52,8 @@ class Endpoint:
         self._status = op.face.status
         self._locate = location_of(op, api)
         expander = Expander(op, api) if self.operation.kind in (Kind.QUERY, Kind.COMMAND) else None
+        if not expander:
+            expander = None
         extra = [Slot("expand", str)] if expander else []
         self._binder = Binder(op, extra)
         self._encode = encoder_of(op)
@@ -88,15 +90,15 @@ class Endpoint:
                 arguments = binder.head(call)
             else:
                 arguments = binder.bind(call, await body.read(call, described, limit))
-            if expander:
+            if expander is not None:
                 _expanding(call, arguments, expander)
             call.arguments = arguments
             call.encode = encode
-            watch = watches.start(call)
+            watches.start(call)
             try:
                 return await inner(call)
             finally:
-                watches.stop(watch)
+                watches.stop(call)
 
         return answer
 
@@ -234,7 +236,8 @@ class Rest:
         except OSError:  # by `send`: the client is gone, and the server says it like this (ASGI 2.4)
             call.code = Code.CANCELLED
         finally:
-            call.finish(CLIENT_CLOSED_REQUEST, 0)  # where nothing was sent to the end
+            if call.observer is not None:  # nothing was sent to the end
+                call.finish(CLIENT_CLOSED_REQUEST, 0)
 
     async def _stream(self, endpoint: Endpoint, call: RestCall, send: Send) -> None:
         try:
