@@ -49,8 +49,9 @@ docs: $(VENV)/.stamp-docs ## Build the documentation into site/
 pins: $(VENV)/.stamp-dev ## Resolve pyproject.toml anew into constraints.txt (ARGS=--upgrade)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --constraint constraints.txt uv
-	@$(BIN)/uv pip compile pyproject.toml --group dev --group bench --group docs --group installers \
+	@$(BIN)/uv pip compile pyproject.toml --group dev --group bench --group docs --group generators --group installers \
 		--python-version 3.11 --no-header --no-annotate --quiet --output-file constraints.txt $(ARGS)
+	@$(BIN)/python tools/node.py lock tests/conformance
 
 clean: ## Remove what was built or cached, but not the environment
 	rm -rf build dist site .hypothesis .schemathesis .import_linter_cache

@@ -7,6 +7,15 @@ from shop.customers import customers
 from shop.orders import orders
 from shop.payments import payments
 from shop.seed import seed
-from trivet import App
+from trivet import About, App
 
-app = App("shop", modules=[catalog, customers, orders, payments], seed=seed)
+about = About(
+    description="A shop for furniture: a catalog, customers, orders, and the payments for them.",
+    contact="The shop team",
+    url="https://shop.example/help",
+    email="api@shop.example",
+    license="Apache-2.0",
+    audience="external-public",
+)
+
+app = App("shop", modules=[catalog, customers, orders, payments], seed=seed, about=about)

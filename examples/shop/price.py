@@ -10,7 +10,12 @@ Price = Annotated[
     Money,
     Meta(
         description="Not below zero",
-        extra_json_schema={"properties": {"amount": {"minimum": 0, "pattern": "^[0-9]"}}},
+        extra_json_schema={
+            "type": "object",
+            "properties": {
+                "amount": {"anyOf": [{"type": "string", "pattern": "^[0-9]"}, {"type": "number", "minimum": 0}]}
+            },
+        },
     ),
 ]
 """Money as a price. The schema tells clients; `check_price` holds it, because a patch may change the amount alone."""

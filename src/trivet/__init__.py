@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trivet.core.about import About
 from trivet.core.context import Read, Run, Write
 from trivet.core.declaration import Cache, Deprecated, Example, Http, Limit, Priority
 from trivet.core.error import (
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PUBLIC",
     "UNSET",
+    "About",
     "AlreadyExists",
     "App",
     "Cache",

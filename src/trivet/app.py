@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trivet.contracts.lint import lint
 from trivet.contracts.model import Api, describe
+from trivet.core.about import About
 from trivet.core.call import Call
 from trivet.core.clock import Clock
 from trivet.core.context import Write
@@ -45,6 +46,7 @@ class App:
         resources: What the team brings of its own; opened in this order, closed in reverse.
         mounts: ASGI applications by path prefix, served beside the operations.
         seed: Fills an empty database, once, in development.
+        about: What the contract and the pages say about the app.
         settings: What the process is told; read from flags, environment and ``trivet.toml`` when absent.
     """
 
@@ -56,6 +58,7 @@ class App:
         resources: Iterable[Resource[Any]] = (),
         mounts: Mapping[str, Asgi] | None = None,
         seed: Seed | None = None,
+        about: About | None = None,
         settings: Settings | None = None,
     ) -> None:
         self.name = name
@@ -67,6 +70,7 @@ class App:
         self._misplaced += [repr(thing) for thing in brought if not isinstance(thing, Resource)]
         self.mounts = dict(mounts or {})
         self.seed = seed
+        self.about = about or About()
         self.place = place_of_caller()
         self._settings = settings
         self._service: Service | None = None
@@ -96,7 +100,7 @@ class App:
         from trivet.messaging.subscribers import check
 
         settings = self.settings
-        api, faults = describe(self.name, self.modules, settings.rest.custom_methods)
+        api, faults = describe(self.name, self.modules, settings.rest.custom_methods, self.about)
         dialect = open_database(settings.database.url.reveal()).dialect
         plans, tables = bind(self.modules, dialect, settings.secret_key.reveal().encode())
         own = [fault for module in self.modules for fault in module.faults]

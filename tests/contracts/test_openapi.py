@@ -15,7 +15,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from tests.transports.library import Library
-from trivet import Meta, Module, Money, NotFound, Patch, Read, Struct, Write
+from trivet import About, Limit, Meta, Module, Money, NotFound, Patch, Read, Struct, Write
 from trivet.contracts.model import describe
 from trivet.contracts.openapi import document
 from trivet.contracts.schema import Schemas, component_name
@@ -98,12 +98,13 @@ def test_every_type_is_described_as_input() -> None:
         "title": "Text",
         "examples": ["abc"],
     }
-    assert fields["whole"] == {"type": "integer", "minimum": -(2**53) + 1, "maximum": 2**53 - 1}
-    assert fields["small"] == {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 10}
-    assert fields["key"] == {"type": "string", "format": "uuid"}
-    assert fields["at"] == {"type": "string", "format": "date-time"}
-    assert fields["day"] == {"type": "string", "format": "date"}
-    assert fields["long"] == {"type": "string", "format": "duration"}
+    assert fields["whole"] == {"type": "integer", "minimum": -(2**53) + 1, "maximum": 2**53 - 1, "format": "int64"}
+    assert fields["small"] == {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 10, "format": "int32"}
+    assert fields["real"] == {"type": "number", "format": "double"}
+    assert fields["key"] == {"type": "string", "format": "uuid", "maxLength": 36}
+    assert fields["at"] == {"type": "string", "format": "date-time", "maxLength": 64}
+    assert fields["day"] == {"type": "string", "format": "date", "maxLength": 10}
+    assert fields["long"] == {"type": "string", "format": "duration", "maxLength": 64}
     assert fields["raw"] == {"type": "string", "contentEncoding": "base64"}
     assert fields["choice"] == {"type": "string", "enum": ["x", "y"]}
     assert fields["maybe"] == {"type": ["string", "null"]}
@@ -118,7 +119,14 @@ def test_every_type_is_described_as_input() -> None:
     assert components["Colour"] == {"type": "string", "description": "A colour.", "enum": ["red", "blue"]}
     text, number = components["Money"]["properties"]["amount"]["anyOf"]
     assert text["type"] == "string"
-    assert number == {"type": "number", "exclusiveMinimum": -(10**14), "exclusiveMaximum": 10**14, "multipleOf": 0.0001}
+    assert text["maxLength"] == len("-12345678901234.5678")
+    assert number == {
+        "type": "number",
+        "format": "decimal",
+        "exclusiveMinimum": -(10**14),
+        "exclusiveMaximum": 10**14,
+        "multipleOf": 0.0001,
+    }
 
 
 def test_outputs_have_all_members_and_write_decimals_as_text() -> None:
@@ -183,18 +191,20 @@ def test_an_operation_is_described_completely(library: dict[str, Any]) -> None:
     assert created["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Book"}
     assert {"Location", "Request-Id"} <= set(created["headers"])
     assert set(create["responses"]) == {
-        *("201", "400", "401", "403", "406", "409", "413", "414", "415", "429", "431", "500", "503", "504"),
+        *("201", "400", "401", "403", "406", "409", "413", "414", "415", "429", "431", "500", "503", "504", "default"),
     }
     conflict = create["responses"]["409"]["content"]["application/problem+json"]
     assert conflict["schema"] == {"$ref": "#/components/schemas/TitleTakenProblem"}
-    assert conflict["examples"]["TITLE_TAKEN"]["value"]["type"] == "/problems/title-taken"
+    assert conflict["examples"] == {"TITLE_TAKEN": {"$ref": "#/components/examples/TITLE_TAKEN"}}
+    shown = library["components"]["examples"]["TITLE_TAKEN"]["value"]
+    assert (shown["type"], shown["taken"]) == ("/problems/title-taken", "Persuasion")
     assert "Retry-After" in create["responses"]["429"]["headers"]
     assert create["responses"]["401"] == {"$ref": "#/components/responses/Unauthenticated"}
     unauthenticated = library["components"]["responses"]["Unauthenticated"]
     assert "WWW-Authenticate" in unauthenticated["headers"]
     assert unauthenticated["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
     problem = library["components"]["schemas"]["TitleTakenProblem"]
-    assert problem["properties"]["taken"] == {"type": "string"}
+    assert problem["properties"]["taken"]["maxLength"] == 40
     assert problem["required"] == ["reason", "taken"]
 
 
@@ -203,7 +213,7 @@ def test_parameters_say_what_they_take(library: dict[str, Any]) -> None:
     assert listed["page_size"]["schema"]["minimum"] == 0
     assert listed["tags"]["explode"] is True
     assert listed["tags"]["schema"]["maxItems"] == 3
-    assert listed["year"]["schema"] == {"type": "integer", "minimum": 1400, "maximum": 2100}
+    assert listed["year"]["schema"] == {"type": "integer", "minimum": 1400, "maximum": 2100, "format": "int32"}
     assert listed["genre"]["schema"] == {"$ref": "#/components/schemas/Genre"}
     assert listed["price_max"]["schema"]["type"] == "string"
     assert "author" in listed["expand"]["schema"]["items"]["enum"]
@@ -264,7 +274,7 @@ def test_credentials_are_optional_where_the_developer_needs_none() -> None:
     api, _ = describe("library", Library().modules)
     described = document(api, credentials_optional=True, server="/api")
     assert described["paths"]["/v1/books"]["post"]["security"] == [{}, {"bearer": ["books.write"]}]
-    assert described["servers"] == [{"url": "/api"}]
+    assert described["servers"] == [{"url": "/api", "description": "Production", "x-internal": True}]
     json.dumps(described)
 
 
@@ -286,5 +296,93 @@ def test_a_body_of_several_parameters_has_a_name_of_its_own() -> None:
     body = described["components"]["schemas"]["PaintRequest"]
     assert (body["required"], body["properties"]["coats"]) == (
         ["colour"],
-        {"type": "integer", "minimum": 1, "maximum": 2**53 - 1, "default": 2},
+        {"type": "integer", "minimum": 1, "maximum": 2**53 - 1, "format": "int64", "default": 2},
     )
+
+
+def test_an_app_says_what_it_is_and_who_answers_for_it() -> None:
+    about = About(
+        description="Books.",
+        contact="Desk",
+        url="https://library.example",
+        email="a@b.example",
+        license="MIT",
+        audience="external-public",
+    )
+    described = document(describe("library", Library().modules, about=about)[0], environment="development")
+    validate(described)
+    info = described["info"]
+    assert info["description"].startswith("Books.\n\n## What holds for every operation")
+    assert info["contact"] == {"name": "Desk", "url": "https://library.example", "email": "a@b.example"}
+    assert info["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert info["x-audience"] == "external-public"
+    assert described["servers"] == [{"url": "/", "description": "Local development", "x-internal": False}]
+
+
+def test_an_app_that_says_nothing_has_no_empty_members(library: dict[str, Any]) -> None:
+    assert not {"contact", "license"} & library["info"].keys()
+    assert library["info"]["x-api-id"] == document(describe("library", [])[0])["info"]["x-api-id"]
+    assert library["info"]["x-api-id"] != document(describe("other", [])[0])["info"]["x-api-id"]
+
+
+def test_an_operation_says_who_may_call_it(library: dict[str, Any]) -> None:
+    assert library["paths"]["/v1/books"]["post"]["description"] == "Needs the scope `books.write`."
+    lend = library["paths"]["/v1/books/{id}:lend"]["post"]
+    assert lend["description"] == "It comes back some day.\n\nOpen to everyone."
+
+
+def test_every_answer_names_its_header_fields(library: dict[str, Any]) -> None:
+    assert {"Request-Id", "RateLimit", "Access-Control-Allow-Origin"} <= set(library["components"]["headers"])
+    for methods in library["paths"].values():
+        for operation in methods.values():
+            for response in operation["responses"].values():
+                assert "$ref" in response or "Request-Id" in response["headers"]
+
+
+def test_a_batch_answers_with_as_many_as_it_takes(library: dict[str, Any]) -> None:
+    batch = library["paths"]["/v1/books:batchGet"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert batch["properties"]["items"]["maxItems"] == 3
+
+
+def test_a_limit_of_its_own_is_a_refusal_of_its_own() -> None:
+    module = Module("things")
+
+    @module.query(public=True, limits=[Limit(quota=1)])
+    async def look(ctx: Read) -> dict[str, int]:
+        """Look at it."""
+        raise NotFound
+
+    described = document(describe("x", [module])[0])
+    refused = described["components"]["responses"]["QuotaExceeded"]
+    assert described["paths"]["/v1/look"]["get"]["responses"]["429"] == {"$ref": "#/components/responses/QuotaExceeded"}
+    assert {"Retry-After", "RateLimit"} <= set(refused["headers"])
+
+
+def test_an_error_whose_fields_nobody_can_guess_has_no_example() -> None:
+    class Odd(NotFound):
+        """Nobody knows what it looks like."""
+
+        key: Annotated[str, Meta(pattern="^Z{7}$", max_length=7)]
+
+    module = Module("things")
+
+    @module.query(public=True, raises=[Odd])
+    async def look(ctx: Read) -> dict[str, int]:
+        """Look at it."""
+        raise NotFound
+
+    described = document(describe("x", [module])[0])
+    validate(described)
+    missing = described["paths"]["/v1/look"]["get"]["responses"]["404"]["content"]["application/problem+json"]
+    assert "examples" not in missing
+
+
+def test_beside_a_reference_stand_annotations_only() -> None:
+    class Bound(Struct):
+        price: Annotated[Money, Meta(description="High", extra_json_schema={"minProperties": 2})]
+
+    _, components = schema(Bound, "input")
+    assert components["Bound"]["properties"]["price"] == {
+        "description": "High",
+        "allOf": [{"$ref": "#/components/schemas/Money"}, {"minProperties": 2}],
+    }

@@ -40,6 +40,7 @@ BookId = NewType("BookId", UUID)
 AuthorId = NewType("AuthorId", UUID)
 Title = Annotated[str, Meta(min_length=1, max_length=40, examples=["Persuasion"])]
 Tag = Annotated[str, Meta(max_length=20)]
+Name = Annotated[str, Meta(max_length=80)]
 
 
 class Genre(enum.Enum):
@@ -53,13 +54,13 @@ class Author(Struct):
     """Who writes books."""
 
     id: AuthorId
-    name: str
+    name: Name
 
 
 class Chapter(Struct):
     """A part of a book."""
 
-    title: str
+    title: Title
     author_id: AuthorId
 
 
@@ -71,8 +72,8 @@ class Book(Struct):
     author_id: AuthorId
     genre: Genre
     price: Money
-    tags: tuple[Tag, ...] = ()
-    chapters: tuple[Chapter, ...] = ()
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=5)] = ()
+    chapters: Annotated[tuple[Chapter, ...], Meta(max_length=200)] = ()
     create_time: datetime
 
 
@@ -89,7 +90,7 @@ class NewBook(Struct):
 class TitleTaken(AlreadyExists):
     """A book with this title exists already."""
 
-    taken: str
+    taken: Title
 
 
 class BookLent(FailedPrecondition):
@@ -342,7 +343,7 @@ def books_module(journal: Journal) -> Module:
         return [Page(items=[b for b in BOOKS.values() if b.author_id == a.id][: page.limit]) for a in parents]
 
     @books.edge(Book, "loans", scope="loans.read")
-    async def book_loans(ctx: Read, parents: Sequence[Book]) -> Sequence[list[Author]]:
+    async def book_loans(ctx: Read, parents: Sequence[Book]) -> Sequence[Annotated[list[Author], Meta(max_length=9)]]:
         return [[AUTHORS[POE]] for _ in parents]
 
     return books

@@ -140,7 +140,7 @@ async def test_the_front_works_below_the_path_of_another_application() -> None:
     missing = await client.get("/api/nowhere")
     assert missing.json["type"] == "/api/problems/route-not-found"
     assert (await client.get(missing.json["type"])).status == 200
-    assert (await client.get("/api/openapi.json")).json["servers"] == [{"url": "/api"}]
+    assert (await client.get("/api/openapi.json")).json["servers"][0]["url"] == "/api"
 
 
 async def test_a_root_path_that_the_server_sets_is_no_part_of_the_path() -> None:

@@ -16,11 +16,12 @@ MAX_BATCH = 100
 """How many products one call asks for at most."""
 
 ProductId = NewType("ProductId", UUID)
-Sku = Annotated[str, Meta(pattern="^[A-Z0-9][A-Z0-9-]*$", min_length=3, max_length=40)]
-Name = Annotated[str, Meta(min_length=1, max_length=120)]
-Brand = Annotated[str, Meta(min_length=1, max_length=60)]
+Sku = Annotated[str, Meta(pattern="^[A-Z0-9][A-Z0-9-]*$", min_length=3, max_length=40, examples=["CHR-OAK-01"])]
+Name = Annotated[str, Meta(min_length=1, max_length=120, examples=["Oak chair"])]
+Brand = Annotated[str, Meta(min_length=1, max_length=60, examples=["Nordwald"])]
 Description = Annotated[str, Meta(max_length=2000)]
-Tag = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]*$", min_length=1, max_length=30)]
+Tag = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]*$", min_length=1, max_length=30, examples=["oak"])]
+Tags = Annotated[tuple[Tag, ...], Meta(max_length=20)]
 Quantity = Annotated[int, Meta(ge=1, le=1000)]
 
 
@@ -33,7 +34,7 @@ class NewProduct(Struct):
     brand: Brand
     price: Price
     stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    tags: Annotated[tuple[Tag, ...], Meta(max_length=20)] = ()
+    tags: Tags = ()
 
 
 class Product(Struct):
@@ -46,7 +47,7 @@ class Product(Struct):
     brand: Brand
     price: Money
     stock: Annotated[int, Meta(ge=0, description="What can still be ordered")]
-    tags: tuple[Tag, ...]
+    tags: Tags
     version: int
     create_time: datetime
     update_time: datetime

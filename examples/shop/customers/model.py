@@ -11,13 +11,14 @@ from trivet import AlreadyExists, Meta, Money, NotFound, Struct
 
 CustomerId = NewType("CustomerId", UUID)
 Subject = Annotated[str, Meta(max_length=255, description="The subject of the credential that the customer uses")]
-Name = Annotated[str, Meta(min_length=1, max_length=120)]
+Name = Annotated[str, Meta(min_length=1, max_length=120, examples=["Amir Wagner"])]
 Email = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){1,4}$",
         min_length=6,
         max_length=254,
+        examples=["amir.wagner@example.com"],
     ),
 ]
 Country = Annotated[str, Meta(pattern="^[A-Z]{2}$", min_length=2, max_length=2, description="ISO 3166-1 alpha-2 code")]

@@ -76,8 +76,8 @@ class Order(Struct):
     customer_id: CustomerId
     owner: Annotated[Subject, Meta(description="Whose credential may see it: the customer's")]
     status: OrderStatus
-    reason: Annotated[str, Meta(description="Why it was cancelled; empty while it is not")]
-    lines: tuple[OrderLine, ...]
+    reason: Annotated[str, Meta(max_length=500, description="Why it was cancelled; empty while it is not")]
+    lines: Annotated[tuple[OrderLine, ...], Meta(min_length=1, max_length=MAX_LINES)]
     total: Money
     version: int
     create_time: datetime
@@ -95,7 +95,7 @@ class StatusChangeRefused(FailedPrecondition, status=409):
 class CurrenciesDiffer(FailedPrecondition, status=409):
     """The products of one order are priced in more than one currency."""
 
-    currencies: tuple[str, ...]
+    currencies: Annotated[tuple[Annotated[str, Meta(max_length=3)], ...], Meta(max_length=MAX_LINES)]
 
 
 def priced(wanted: Iterable[NewLine], products: Mapping[ProductId, Product]) -> tuple[OrderLine, ...]:
@@ -157,7 +157,7 @@ class DayTotal(Struct):
 class OrderExport(Struct):
     """Orders by day, days without an order left out."""
 
-    days: tuple[DayTotal, ...]
+    days: Annotated[tuple[DayTotal, ...], Meta(max_length=MAX_EXPORT_DAYS * MAX_LINES)]
 
 
 def check_days(first_day: date, last_day: date) -> None:

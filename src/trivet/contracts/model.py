@@ -15,6 +15,7 @@ from msgspec import inspect as kinds
 from trivet.contracts.jobs import jobs as platform_jobs
 from trivet.contracts.result import Form, Result, result_of, shape_of, unwrap
 from trivet.contracts.subject import is_page_request, is_scalar, item_of, subject_of
+from trivet.core.about import About
 from trivet.core.declaration import Kind
 from trivet.core.decode import patched_shape
 from trivet.core.edge import Edge
@@ -124,6 +125,7 @@ class Api(Struct):
         edges: The edges of each shape, by name.
         nouns: The entities and their collections.
         custom_methods: ``colon`` writes ``/orders/{id}:cancel``, ``slash`` writes ``/orders/{id}/cancel``.
+        about: What the app says about itself.
     """
 
     name: str
@@ -132,6 +134,7 @@ class Api(Struct):
     edges: Mapping[Any, Mapping[str, ApiEdge]]
     nouns: Mapping[str, Noun]
     custom_methods: CustomMethods = "colon"
+    about: About = About()
 
     def edges_of(self, shape: Any) -> Mapping[str, ApiEdge]:
         """Return the edges that start from a shape, by name."""
@@ -144,7 +147,10 @@ class Api(Struct):
 
 
 def describe(
-    app_name: str, modules: Sequence[Module], custom_methods: CustomMethods = "colon"
+    app_name: str,
+    modules: Sequence[Module],
+    custom_methods: CustomMethods = "colon",
+    about: About | None = None,
 ) -> tuple[Api, list[Fault]]:
     """Read the model of an API from an app's modules.
 
@@ -152,6 +158,7 @@ def describe(
         app_name: Names the API in documents.
         modules: All modules of the app.
         custom_methods: How a custom method is written in a path.
+        about: What the app says about itself.
 
     Returns:
         The model of everything that is right, and a fault for everything that is not.
@@ -193,6 +200,7 @@ def describe(
         edges=_edges(modules, faults),
         nouns=nouns,
         custom_methods=custom_methods,
+        about=about or About(),
     )
     for operation, _ in resolved:
         _check_types(operation, faults)

@@ -22,7 +22,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from trivet.core.error import Code, Error, InvalidArgument, Unavailable, Unimplemented
+
+Word = Annotated[str, Meta(max_length=128)]
+Few = Annotated[tuple[Word, ...], Meta(max_length=32)]
+Bytes = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 STATUS: dict[Code, int] = {
     Code.INVALID_ARGUMENT: 400,
@@ -98,7 +106,7 @@ class UnexpectedBody(InvalidArgument):
 class NotAcceptable(InvalidArgument, status=406):
     """Nothing that the Accept header allows can be sent."""
 
-    available: tuple[str, ...] = ()
+    available: Few = ()
 
 
 class RequestTimeout(InvalidArgument, status=408):
@@ -108,25 +116,25 @@ class RequestTimeout(InvalidArgument, status=408):
 class BodyTooLarge(InvalidArgument, status=413):
     """The body is too large."""
 
-    limit: int
+    limit: Bytes
 
 
 class UrlTooLong(InvalidArgument, status=414):
     """The URL is too long."""
 
-    limit: int
+    limit: Bytes
 
 
 class UnsupportedMediaType(InvalidArgument, status=415):
     """The body is in a format that this operation does not read."""
 
-    accepted: tuple[str, ...] = ()
+    accepted: Few = ()
 
 
 class HeadersTooLarge(InvalidArgument, status=431):
     """The header fields are too large."""
 
-    limit: int
+    limit: Bytes
 
 
 class RouteNotFound(Unimplemented, status=404):
@@ -136,7 +144,7 @@ class RouteNotFound(Unimplemented, status=404):
 class MethodNotAllowed(Unimplemented, status=405):
     """This method is not served under this path."""
 
-    allowed: tuple[str, ...] = ()
+    allowed: Few = ()
 
 
 class VersionNotSupported(Unimplemented, status=505):
@@ -146,7 +154,7 @@ class VersionNotSupported(Unimplemented, status=505):
 class NotReady(Unavailable):
     """This process is not ready to serve."""
 
-    waiting_for: tuple[str, ...] = ()
+    waiting_for: Few = ()
 
 
 REFUSALS: tuple[type[Error], ...] = (

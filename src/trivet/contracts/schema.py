@@ -38,7 +38,8 @@ class Schemas:
     def __init__(self, edges: Mapping[Any, Mapping[str, ApiEdge]] | None = None) -> None:
         self._edges = edges or {}
         self._bodies: dict[tuple[Any, View], Schema] = {}
-        self._numbers: dict[tuple[Any, View], int] = {}
+        self._tokens: dict[tuple[Any, View], str] = {}
+        self._keys: dict[str, tuple[Any, View]] = {}
 
     def of(self, annotation: Any, view: View) -> Schema:
         """Return the schema of a type; shapes and enums in it become components."""
@@ -66,9 +67,15 @@ class Schemas:
         components = {name: _replaced(self._bodies[key], targets) for key, name in names.items()}
         return _replaced(document, targets), {name: components[name] for name in sorted(components)}
 
+    def lookup(self, token: str) -> Schema:
+        """Return the component that stands behind a reference of a schema that is not resolved yet."""
+        return self._bodies[self._keys[token]]
+
     def _token(self, key: tuple[Any, View]) -> str:
         """Stands for the component's address until all names are known."""
-        return f"<{self._numbers.setdefault(key, len(self._numbers))}>"
+        token = self._tokens.setdefault(key, f"<{len(self._tokens)}>")
+        self._keys[token] = key
+        return token
 
     def _names(self, keys: Iterable[tuple[Any, View]]) -> dict[tuple[Any, View], str]:
         wanted: dict[str, dict[Any, list[tuple[Any, View]]]] = {}
@@ -88,8 +95,7 @@ class Schemas:
     def _schema(self, info: kinds.Type, view: View, extra: Mapping[str, Any] | None) -> Schema:
         if isinstance(info, kinds.Metadata):
             schema = self._schema(info.type, view, info.extra or extra)
-            more = info.extra_json_schema or {}
-            return {**schema, **as_json(more)} if more else schema
+            return _with(schema, as_json(info.extra_json_schema or {}))
         if isinstance(info, kinds.UnionType):
             return self._union(info, view)
         if isinstance(info, kinds.StructType | kinds.DataclassType | kinds.TypedDictType):
@@ -166,7 +172,7 @@ class Schemas:
         properties: Schema = {}
         for field in msgspec.structs.fields(shape):
             inner = nested_shape(field.type)
-            schema = {**self._patch(inner), **said_besides(field.type)} if inner else self.of(field.type, "input")
+            schema = _with(self._patch(inner), said_besides(field.type)) if inner else self.of(field.type, "input")
             if not field.required and not accepts_none(field.type):
                 schema = {"anyOf": [schema, {"type": "null"}]}
             properties[field.encode_name] = schema
@@ -232,6 +238,22 @@ def said_besides(annotation: Any) -> Schema:
     return as_json(info.extra_json_schema or {}) if isinstance(info, kinds.Metadata) else {}
 
 
+ANNOTATIONS = frozenset({"title", "description", "default", "deprecated", "examples"})
+"""Keywords that say something about a value and demand nothing of it."""
+
+
+def _with(schema: Schema, more: Schema) -> Schema:
+    """Return a schema with further keywords.
+
+    Beside a reference stand annotations only: many tools pass over what else is there, or over the reference itself.
+    """
+    if "$ref" not in schema or more.keys() <= ANNOTATIONS:
+        return {**schema, **more}
+    said = {name: value for name, value in more.items() if name in ANNOTATIONS}
+    demanded = {name: value for name, value in more.items() if name not in ANNOTATIONS}
+    return {**said, "allOf": [schema, demanded]}
+
+
 def own_doc(shape: Any) -> str | None:
     """Return the first paragraph of a class's own docstring."""
     doc = vars(get_origin(shape) or shape).get("__doc__")
@@ -267,7 +289,12 @@ def _with_default(schema: Schema, default: Any) -> Schema:
 
 def _enumerated(values: list[Any], cls: type[enum.Enum] | None) -> Schema:
     texts = all(isinstance(value, str) for value in values)
-    schema: Schema = {"type": "string" if texts else "integer"} if texts or _all_integers(values) else {}
+    schema: Schema = {}
+    if texts:
+        schema["type"] = "string"
+    elif _all_integers(values):
+        schema |= {"type": "integer", "minimum": min(values), "maximum": max(values)}
+        schema["format"] = _width(schema)
     if cls is not None and (doc := own_doc(cls)) is not None:
         schema["description"] = doc
     return {**schema, "enum": values}
@@ -279,15 +306,16 @@ def _all_integers(values: list[Any]) -> bool:
 
 def _decimal(view: View, digits: Digits | None) -> Schema:
     if view == "output":
-        return {"type": "string", "format": "decimal", "pattern": DECIMAL_OUT}
+        return {"type": "string", "format": "decimal", "pattern": DECIMAL_OUT, "maxLength": 64}
     whole, scale = (digits.total - digits.scale, digits.scale) if digits is not None else (18, 18)
     fraction = rf"(\.[0-9]{{1,{scale}}})?" if scale else ""
     pattern = rf"^-?(0|[1-9][0-9]{{0,{max(whole - 1, 0)}}}){fraction}$"
     limit = 10**whole
-    number: Schema = {"type": "number", "exclusiveMinimum": -limit, "exclusiveMaximum": limit}
+    number: Schema = {"type": "number", "format": "decimal", "exclusiveMinimum": -limit, "exclusiveMaximum": limit}
     if digits is not None:
         number["multipleOf"] = float(Decimal(1).scaleb(-scale)) if scale else 1
-    return {"anyOf": [{"type": "string", "format": "decimal", "pattern": pattern}, number]}
+    text = {"type": "string", "format": "decimal", "pattern": pattern, "maxLength": max(whole, 1) + scale + 2}
+    return {"anyOf": [text, number]}
 
 
 def _tuple(items: list[Schema]) -> Schema:
@@ -305,12 +333,16 @@ def _bounded(schema: Schema, info: Any, **members: str) -> Schema:
 PLAIN: dict[type[kinds.Type], Schema] = {
     kinds.NoneType: {"type": "null"},
     kinds.BoolType: {"type": "boolean"},
-    kinds.DateTimeType: {"type": "string", "format": "date-time"},
-    kinds.DateType: {"type": "string", "format": "date"},
-    kinds.TimeType: {"type": "string", "format": "time"},
-    kinds.TimeDeltaType: {"type": "string", "format": "duration"},
-    kinds.UUIDType: {"type": "string", "format": "uuid"},
+    kinds.DateTimeType: {"type": "string", "format": "date-time", "maxLength": 64},
+    kinds.DateType: {"type": "string", "format": "date", "maxLength": 10},
+    kinds.TimeType: {"type": "string", "format": "time", "maxLength": 64},
+    kinds.TimeDeltaType: {"type": "string", "format": "duration", "maxLength": 64},
+    kinds.UUIDType: {"type": "string", "format": "uuid", "maxLength": 36},
 }
+"""Types without constraints of their own. Texts with a format are bounded as well: readers size buffers by that."""
+
+INT32 = 2**31 - 1
+BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 
 
 def _scalar(info: kinds.Type) -> Schema:
@@ -328,10 +360,10 @@ def _scalar(info: kinds.Type) -> Schema:
             schema["minimum"] = -MAX_SAFE_INTEGER
         if "maximum" not in schema and "exclusiveMaximum" not in schema:
             schema["maximum"] = MAX_SAFE_INTEGER
-        return schema
+        return {**schema, "format": _width(schema)}
     if isinstance(info, kinds.FloatType):
         return _bounded(
-            {"type": "number"},
+            {"type": "number", "format": "double"},
             info,
             minimum="ge",
             maximum="le",
@@ -342,5 +374,13 @@ def _scalar(info: kinds.Type) -> Schema:
     if isinstance(info, kinds.StrType):
         return _bounded({"type": "string"}, info, minLength="min_length", maxLength="max_length", pattern="pattern")
     if isinstance(info, kinds.BytesType | kinds.ByteArrayType | kinds.MemoryViewType):
-        return {"type": "string", "contentEncoding": "base64"}
+        encoded: Schema = {"type": "string", "contentEncoding": "base64"}
+        longest = getattr(info, "max_length", None)
+        return encoded if longest is None else {**encoded, "maxLength": (longest + 2) // 3 * 4}
     return dict(PLAIN.get(type(info), {}))
+
+
+def _width(schema: Schema) -> str:
+    """Return the format of an integer: whether 32 bits hold every value that it can have."""
+    bounds = [schema[name] for name in BOUNDS if name in schema]
+    return "int32" if min(bounds) >= -INT32 and max(bounds) <= INT32 else "int64"

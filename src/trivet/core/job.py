@@ -13,6 +13,7 @@ from trivet.core.error import Code
 from trivet.core.shape import Struct
 
 Count = Annotated[int, Meta(ge=0)]
+Name = Annotated[str, Meta(max_length=200)]
 
 
 class JobState(enum.Enum):
@@ -50,9 +51,9 @@ class JobError(Struct):
         message: What was wrong.
     """
 
-    code: str
-    reason: str
-    message: str
+    code: Name
+    reason: Name
+    message: Annotated[str, Meta(max_length=2**21)]
 
 
 class JobStatus(Struct):
@@ -71,7 +72,7 @@ class JobStatus(Struct):
     """
 
     id: UUID
-    operation: str
+    operation: Name
     state: JobState = JobState.QUEUED
     progress: JobProgress | None = None
     result: Any = None

@@ -31,5 +31,5 @@ class PageRequest(Struct):
 class Page(Struct, Generic[T], omit_defaults=True):
     """One page of a list; without `next_page_token` it is the last one."""
 
-    items: list[T]
+    items: Annotated[list[T], Meta(max_length=MAX_PAGE_SIZE)]
     next_page_token: PageToken | None = None

@@ -156,8 +156,15 @@ class Front:
         return answer
 
     def _document(self, server: str) -> bytes:
-        optional = not self._runtime.default_principal.anonymous
-        described = document(self._api, forbidden=ScopeRequired, server=server, credentials_optional=optional)
+        settings = self._runtime.settings
+        described = document(
+            self._api,
+            forbidden=ScopeRequired,
+            server=server,
+            environment=settings.environment,
+            body_max=settings.limits.body,
+            credentials_optional=not self._runtime.default_principal.anonymous,
+        )
         return msgspec.json.encode(described)
 
     async def _problems(self, root: str, accept: bytes | None) -> Answer:

@@ -1,0 +1,67 @@
+"""The header fields of answers, described once and referred to by their own names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "Accept": {
+        "description": "The media types that are read (RFC 9110 section 15.5.16).",
+        "schema": {"type": "string", "maxLength": 256},
+    },
+    "Access-Control-Allow-Origin": {
+        "description": "The caller's origin, where pages of that origin may read the answer (Fetch).",
+        "schema": {"type": "string", "maxLength": 2048},
+    },
+    "Deprecation": {
+        "description": "Since when the operation is deprecated (RFC 9745).",
+        "schema": {"type": "string", "maxLength": 32, "pattern": "^@[0-9]+$"},
+    },
+    "Link": {
+        "description": 'With `rel="deprecation"`: what to do instead (RFC 8288).',
+        "schema": {"type": "string", "maxLength": 4096},
+    },
+    "Location": {
+        "description": "Where it is found.",
+        "schema": {"type": "string", "format": "uri-reference", "maxLength": 8192},
+    },
+    "RateLimit": {
+        "description": "What is left of a quota and for how many seconds, where the caller has one "
+        "(draft-ietf-httpapi-ratelimit-headers).",
+        "schema": {"type": "string", "maxLength": 1024},
+    },
+    "Request-Id": {
+        "description": "Names the request in logs; taken from the request if it has one.",
+        "schema": {"type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before the next try.",
+        "schema": {"type": "integer", "format": "int32", "minimum": 0, "maximum": 2**31 - 1},
+    },
+    "Sunset": {
+        "description": "When the operation is no longer served (RFC 8594).",
+        "schema": {"type": "string", "maxLength": 64},
+    },
+    "WWW-Authenticate": {
+        "description": "The scheme to use: Bearer (RFC 6750 section 3).",
+        "schema": {"type": "string", "maxLength": 1024},
+    },
+}
+
+ALWAYS = ("Request-Id", "RateLimit", "Access-Control-Allow-Origin")
+"""What any answer may have. Only Request-Id always is there: the others say so in their descriptions."""
+
+
+def fields(names: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the header fields of an answer as references, those that all answers may have first."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in dict.fromkeys((*ALWAYS, *names))}
+
+
+def components(whole: str) -> dict[str, Any]:
+    """Return the fields that a document refers to.
+
+    Args:
+        whole: The document, as text.
+    """
+    return {name: field for name, field in FIELDS.items() if f'"#/components/headers/{name}"' in whole}
