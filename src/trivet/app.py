@@ -18,7 +18,7 @@ from trivet.core.module import Module
 from trivet.core.principal import Principal
 from trivet.core.resource import Resource
 from trivet.core.wellformed import ill_formed
-from trivet.policies import chain
+from trivet.policies import chain, precondition
 from trivet.policies.deliver import HANDLER, Deliveries
 from trivet.policies.work import UnitOfWork
 from trivet.runtime import Runtime
@@ -103,8 +103,9 @@ class App:
         api, faults = describe(self.name, self.modules, settings.rest.custom_methods, self.about)
         dialect = open_database(settings.database.url.reveal()).dialect
         plans, tables = bind(self.modules, dialect, settings.secret_key.reveal().encode())
+        plain = [*check(self.modules), *ill_formed(self.modules), *precondition.check(self.modules, plans)]
         own = [fault for module in self.modules for fault in module.faults]
-        return api, plans, [*own, *self._faults(), *faults, *tables, *check(self.modules), *ill_formed(self.modules)]
+        return api, plans, [*own, *self._faults(), *faults, *tables, *plain]
 
     def lint(self) -> list[Fault]:
         """Return what does not keep the app from starting but should be better."""

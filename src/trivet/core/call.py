@@ -12,6 +12,7 @@ from trivet.core.principal import ANONYMOUS, Principal
 if TYPE_CHECKING:
     from trivet.core.declaration import Priority
     from trivet.core.operation import Operation
+    from trivet.core.precondition import Precondition
 
 Fields = Mapping[bytes, bytes]
 """Header fields by lower-case name; what came several times is joined by commas (RFC 9110 section 5.3)."""
@@ -66,6 +67,7 @@ class Call:
         alarm: What ends the call at its deadline, until its outcome is decided.
         priority: Who goes first; the operation's unless the caller lowered it.
         arguments: Arguments by parameter name.
+        precondition: What the caller takes for granted about what it changes; marks are versions.
         expand: Adds to the result what the caller asked for besides, while the unit of work is open.
         encode: Turns the (expanded) result into the transport's bytes; runs before the commit.
         unrestricted: Whether the operation acts with its module's own rights: row rules do not apply.
@@ -95,6 +97,7 @@ class Call:
         "operation",
         "peer",
         "position",
+        "precondition",
         "principal",
         "priority",
         "protocol",
@@ -133,6 +136,7 @@ class Call:
         self.alarm: Any = None
         self.priority: Priority | None = None
         self.arguments: Mapping[str, Any] = NO_ARGUMENTS
+        self.precondition: Precondition | None = None
         self.expand: Callable[[Any], Awaitable[Any]] | None = None
         self.encode: Callable[[Any], bytes] | None = None
         self.unrestricted = False

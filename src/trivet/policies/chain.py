@@ -20,6 +20,7 @@ from trivet.policies.deadline import deadline
 from trivet.policies.endpoint import endpoint
 from trivet.policies.isolate import isolate
 from trivet.policies.observe import observe, observe_nested
+from trivet.policies.precondition import precondition
 from trivet.policies.transaction import transaction
 from trivet.runtime import Runtime
 
@@ -30,7 +31,7 @@ The operation is ``None`` for requests that lead to none; only `observe` sees th
 """
 
 GATE: tuple[Policy, ...] = (observe, deadline, authenticate, authorize)
-CALL: tuple[Policy, ...] = (transaction,)
+CALL: tuple[Policy, ...] = (transaction, precondition)
 NESTED: tuple[Policy, ...] = (observe_nested, isolate)
 
 

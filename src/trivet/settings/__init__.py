@@ -10,6 +10,7 @@ from trivet.settings.reference import Entry, json_schema, reference
 from trivet.settings.secret import Secret, Url
 from trivet.settings.tree import (
     DEVELOPMENT,
+    CompressionSettings,
     DatabaseSettings,
     IdentitySettings,
     LimitSettings,
@@ -25,6 +26,7 @@ from trivet.settings.tree import (
 __all__ = [
     "ALIASES",
     "DEVELOPMENT",
+    "CompressionSettings",
     "DatabaseSettings",
     "Entry",
     "IdentitySettings",

@@ -99,6 +99,18 @@ class RestSettings(Struct):
     custom_methods: Literal["colon", "slash"] = "colon"
 
 
+class CompressionSettings(Struct):
+    """Whether answers are compressed for callers that ask for it: zstd, br where their libraries are, gzip always.
+
+    Attributes:
+        enabled: Whether this process compresses; switch it off where a proxy in front does.
+        minimum: Bytes from which on a body is worth compressing.
+    """
+
+    enabled: bool = True
+    minimum: Size = 1024
+
+
 class LogSettings(Struct):
     """What is written to standard output.
 
@@ -145,6 +157,7 @@ class Settings(Struct):
         redis: A store that processes share.
         limits: What a request may be at most.
         rest: How the REST face looks.
+        compression: Whether answers are compressed for callers that ask for it.
         log: What is written to standard output.
         telemetry: What is measured and sent elsewhere.
         identity: Who callers are.
@@ -158,6 +171,7 @@ class Settings(Struct):
     redis: RedisSettings = RedisSettings()
     limits: LimitSettings = LimitSettings()
     rest: RestSettings = RestSettings()
+    compression: CompressionSettings = CompressionSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     identity: IdentitySettings = IdentitySettings()

@@ -8,7 +8,6 @@ orchestrators. They are not observed: probes would drown the log.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
@@ -24,26 +23,32 @@ from trivet.settings import Settings
 from trivet.transports import pages
 from trivet.transports.catalogue import Catalogue
 from trivet.transports.health import Health
+from trivet.transports.rest.caching import NOT_KEPT
 from trivet.transports.rest.exchange import Message, Receive, Scope, Send
 from trivet.transports.rest.media import prefers_html
+from trivet.transports.rest.reply import NO_RANGES, NOSNIFF, Reply
 from trivet.transports.rest.transport import Rest
+from trivet.transports.rest.validator import body_state
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Fields = list[tuple[bytes, bytes]]
 
 JSON_FIELDS: Fields = [(b"content-type", b"application/json")]
+KEPT: Fields = [(b"cache-control", b"no-cache"), (b"vary", b"accept, accept-encoding")]
 READABLE = ("GET", "HEAD", "OPTIONS")
 
 MAX_ROOTS = 16
 """For how many places under which the app is mounted its contract is kept."""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What one of the platform's own addresses says."""
+def answer(body: bytes, fields: Fields) -> Reply:
+    """Return what one of the platform's own addresses says; to be kept, and asked about each time."""
+    return Reply(200, KEPT, [*fields, NOSNIFF, NO_RANGES], body, body_state(body), {})
 
-    body: bytes
-    fields: Fields
-    status: int = 200
+
+def health(body: bytes, status: int = 200, *more: tuple[bytes, bytes]) -> Reply:
+    """Return what a probe is told: how things are now."""
+    return Reply(status, [NOT_KEPT], [*JSON_FIELDS, NOSNIFF, *more], body)
 
 
 class Front:
@@ -63,10 +68,10 @@ class Front:
         self._runtime = runtime
         self._rest = Rest(api, runtime)
         self._catalogue = Catalogue(api, _metrics_of(runtime.settings))
-        self._contracts: dict[str, Answer] = {}
+        self._contracts: dict[str, Reply] = {}
         self.health = Health(runtime)
         self._mounts = sorted((mounts or {}).items(), key=lambda mount: len(mount[0]), reverse=True)
-        self._own: dict[str, Callable[[str, bytes | None], Awaitable[Answer]]] = {
+        self._own: dict[str, Callable[[str, bytes | None], Awaitable[Reply]]] = {
             "/": self._index,
             "/livez": self._live,
             "/readyz": self._ready,
@@ -119,41 +124,37 @@ class Front:
             refusal: Error = MethodNotAllowed(detail=f"{path} allows {', '.join(READABLE)}.", allowed=READABLE)
             await self._rest.refuse(scope, receive, send, path, refusal)
             return
-        fields = dict(scope["headers"])
-        root, accept = scope.get("root_path", ""), fields.get(b"accept")
+        root, accept = scope.get("root_path", ""), accept_of(scope)
         try:
             own = self._own.get(path)
-            answer = await own(root, accept) if own is not None else self._problem(path, root, accept)
+            said = await own(root, accept) if own is not None else self._problem(path, root, accept)
+            await self._rest.show(scope, receive, send, path, said)
         except Error as refused:
             await self._rest.refuse(scope, receive, send, path, refused)
-            return
-        await _reply(answer, fields, method, send, self._rest.request_id(fields))
 
-    async def _index(self, root: str, accept: bytes | None) -> Answer:
+    async def _index(self, root: str, accept: bytes | None) -> Reply:
         if wants_json(accept):
-            return Answer(msgspec.json.encode(self._catalogue.index(root)), JSON_FIELDS)
-        return Answer(self._catalogue.index_page(root), pages.FIELDS)
+            return answer(msgspec.json.encode(self._catalogue.index(root)), JSON_FIELDS)
+        return answer(self._catalogue.index_page(root), pages.FIELDS)
 
-    async def _live(self, root: str, accept: bytes | None) -> Answer:
-        return Answer(b'{"status":"alive"}', [*JSON_FIELDS, (b"cache-control", b"no-store")])
+    async def _live(self, root: str, accept: bytes | None) -> Reply:
+        return health(b'{"status":"alive"}')
 
-    async def _ready(self, root: str, accept: bytes | None) -> Answer:
+    async def _ready(self, root: str, accept: bytes | None) -> Reply:
         waiting_for = await self.health.waiting_for()
         if waiting_for:
             body = msgspec.json.encode({"status": "not ready", "waiting_for": waiting_for, "reason": NotReady.reason})
-            return Answer(body, [*JSON_FIELDS, (b"cache-control", b"no-store"), (b"retry-after", b"1")], 503)
-        return Answer(b'{"status":"ready"}', [*JSON_FIELDS, (b"cache-control", b"no-store")])
+            return health(body, 503, (b"retry-after", b"1"))
+        return health(b'{"status":"ready"}')
 
-    async def _openapi(self, root: str, accept: bytes | None) -> Answer:
-        answer = self._contracts.get(root)
-        if answer is None:
+    async def _openapi(self, root: str, accept: bytes | None) -> Reply:
+        contract = self._contracts.get(root)
+        if contract is None:
             body = await asyncio.to_thread(self._document, root or "/")
-            tag = hashlib.sha256(body).hexdigest()[:32].encode()
-            fields = [*JSON_FIELDS, (b"etag", b'"%b"' % tag), (b"cache-control", b"no-cache")]
             if len(self._contracts) >= MAX_ROOTS:  # a root may come from the path of whoever mounted the app
                 self._contracts.pop(next(iter(self._contracts)))
-            answer = self._contracts[root] = Answer(body, fields)
-        return answer
+            contract = self._contracts[root] = answer(body, JSON_FIELDS)
+        return contract
 
     def _document(self, server: str) -> bytes:
         settings = self._runtime.settings
@@ -167,19 +168,19 @@ class Front:
         )
         return msgspec.json.encode(described)
 
-    async def _problems(self, root: str, accept: bytes | None) -> Answer:
+    async def _problems(self, root: str, accept: bytes | None) -> Reply:
         if wants_json(accept):
             described = [self._catalogue.describe(kind, root) for kind in self._catalogue.problems()]
-            return Answer(msgspec.json.encode({"items": described}), JSON_FIELDS)
-        return Answer(self._catalogue.problems_page(root), pages.FIELDS)
+            return answer(msgspec.json.encode({"items": described}), JSON_FIELDS)
+        return answer(self._catalogue.problems_page(root), pages.FIELDS)
 
-    def _problem(self, path: str, root: str, accept: bytes | None) -> Answer:
+    def _problem(self, path: str, root: str, accept: bytes | None) -> Reply:
         kind = self._catalogue.problem(path.removeprefix("/problems/"))
         if kind is None:
             raise RouteNotFound(detail=f"There is no error of this kind; {root}/problems lists them.")
         if wants_json(accept):
-            return Answer(msgspec.json.encode(self._catalogue.describe(kind, root)), JSON_FIELDS)
-        return Answer(self._catalogue.problem_page(kind, root), pages.FIELDS)
+            return answer(msgspec.json.encode(self._catalogue.describe(kind, root)), JSON_FIELDS)
+        return answer(self._catalogue.problem_page(kind, root), pages.FIELDS)
 
 
 def _metrics_of(settings: Settings) -> str | None:
@@ -212,25 +213,11 @@ def path_of(scope: Scope) -> str:
     return path
 
 
+def accept_of(scope: Scope) -> bytes | None:
+    """Return ``Accept``, all of its lines."""
+    return b", ".join(value for name, value in scope["headers"] if name == b"accept") or None
+
+
 def wants_json(accept: bytes | None) -> bool:
     """Whether a caller asks for data rather than for a page."""
     return accept is not None and b"json" in accept and not prefers_html(accept)
-
-
-def unchanged(given: bytes | None, fields: Fields) -> bool:
-    """Whether the caller has what would be sent already (RFC 9110 section 13.1.2)."""
-    tag = next((value for name, value in fields if name == b"etag"), None)
-    if given is None or tag is None:
-        return False
-    return given.strip() == b"*" or tag in (one.strip().removeprefix(b"W/") for one in given.split(b","))
-
-
-async def _reply(answer: Answer, given: Mapping[bytes, bytes], method: str, send: Send, request_id: bytes) -> None:
-    fields = [*answer.fields, (b"vary", b"accept"), (b"request-id", request_id)]
-    if unchanged(given.get(b"if-none-match"), answer.fields):
-        await send({"type": "http.response.start", "status": 304, "headers": fields})
-        await send({"type": "http.response.body", "body": b""})
-        return
-    fields.append((b"content-length", b"%d" % len(answer.body)))
-    await send({"type": "http.response.start", "status": answer.status, "headers": fields})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})

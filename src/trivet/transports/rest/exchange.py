@@ -10,7 +10,10 @@ from typing import Any
 from trivet.core.call import Call, Fields
 from trivet.core.error import Error
 from trivet.core.operation import Operation
+from trivet.core.precondition import Precondition
 from trivet.core.principal import ANONYMOUS
+from trivet.transports.rest.coding import AS_IT_IS, Choice
+from trivet.transports.rest.timing import Timing
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,13 +31,28 @@ class RestCall(Call):
         root: The path below which the app is mounted; empty at the top. Links start with it.
         query: The query, undecoded.
         values: The path's parameters, decoded, in order.
+        given: What a request that reads takes for granted about what it gets.
+        choice: The codings in which it may be answered.
         receive: Reads the body, and says when the client went away.
         refusal: Why the request leads to no operation.
+        timing: Where the time goes, in development.
         gone: Whether the client went away before the answer.
         listener: Listens for that, once the request takes long.
     """
 
-    __slots__ = ("gone", "listener", "query", "receive", "refusal", "root", "values", "verb")
+    __slots__ = (
+        "choice",
+        "given",
+        "gone",
+        "listener",
+        "query",
+        "receive",
+        "refusal",
+        "root",
+        "timing",
+        "values",
+        "verb",
+    )
 
     def __init__(
         self,
@@ -68,6 +86,9 @@ class RestCall(Call):
         self.root: str = scope.get("root_path", "")
         self.query: bytes = scope["query_string"]
         self.values: list[str] = NO_VALUES
+        self.given: Precondition | None = None
+        self.choice: Choice = AS_IT_IS
+        self.timing: Timing | None = None
         self.receive = receive
         self.refusal: Error | None = None
         self.gone = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from typing import Any
 
@@ -13,22 +13,32 @@ from trivet.contracts.problem import MethodNotAllowed, NotAcceptable, RouteNotFo
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.declaration import Kind
 from trivet.core.error import Cancelled, Code, Error, Internal
+from trivet.core.precondition import Current, PreconditionFailed, Verdict, decide
 from trivet.policies import chain
 from trivet.runtime import Runtime
 from trivet.transports.rest import body, problem
 from trivet.transports.rest.bind import Binder, Slot
+from trivet.transports.rest.caching import NOT_KEPT, Caching
+from trivet.transports.rest.coding import AS_IT_IS, Codings
+from trivet.transports.rest.conditions import FIELDS, for_change, for_reading
 from trivet.transports.rest.disconnect import Watches
-from trivet.transports.rest.exchange import REQUEST_ID, Receive, RestCall, Scope, Send
+from trivet.transports.rest.exchange import Receive, RestCall, Scope, Send
 from trivet.transports.rest.expand import Expander
 from trivet.transports.rest.media import accepts
 from trivet.transports.rest.render import encoder_of, location_of
+from trivet.transports.rest.reply import NO_RANGES, NOSNIFF, UNKNOWN, Finished, Reply, current_of, finished, held
 from trivet.transports.rest.router import Router
 from trivet.transports.rest.stream import FIELDS as EVENT_FIELDS
 from trivet.transports.rest.stream import Events, Streams, close
+from trivet.transports.rest.timing import Timing
+from trivet.transports.rest.validator import body_state, row_state
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
+WITHOUT_CONTENT = (204, 304)
 CLIENT_CLOSED_REQUEST = 499
+EVENT_HEAD = (*EVENT_FIELDS, NOSNIFF)
+NO_CODING = "Accept-Encoding allows no coding that can be sent."
 
 
 class Endpoint:
@@ -39,13 +49,14 @@ class Endpoint:
         api: The model of the app.
         runtime: What is open while the process runs.
         watches: Stops what is done for clients that went away.
+        codings: What answers can be sent in.
 
     Attributes:
         handler: The gate, then binding, then the call chain.
         streams: Whether the answer is a stream.
     """
 
-    def __init__(self, op: ApiOperation, api: Api, runtime: Runtime, watches: Watches) -> None:
+    def __init__(self, op: ApiOperation, api: Api, runtime: Runtime, watches: Watches, codings: Codings) -> None:
         self.op = op
         self.operation = op.operation
         self.streams = self.operation.kind is Kind.STREAM
@@ -58,6 +69,15 @@ class Endpoint:
         self._binder = Binder(op, extra)
         self._encode = encoder_of(op)
         self._limit = runtime.settings.limits.body
+        self._runtime = runtime
+        self._codings = codings
+        self._reads = op.face.method == "GET"
+        self._changes = self.operation.kind.writes
+        self._row_state = row_state(op, runtime.plans)
+        self._caching = Caching(op, runtime.default_principal) if self._reads else None
+        varies = [*((b"accept-encoding",) if codings.varies else ()), *(self._caching.varies if self._caching else ())]
+        self._kept = [(b"vary", b", ".join(varies))] if varies else []
+        self._fields = [(b"content-type", b"application/json"), NOSNIFF, *((NO_RANGES,) if self._reads else ())]
         inner = chain.call(self.operation, runtime)
         bound = self._streaming(inner) if self.streams else self._answering(inner, expander, watches)
         self.handler: Handler = chain.gate(self.operation, runtime, bound)
@@ -65,16 +85,26 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{self.op.id} ({self.operation.place})"
 
-    def head(self, call: RestCall, outcome: Outcome) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """Return the status and the header fields of a success."""
-        status = self._status if outcome.body or self._status != 200 else 204
-        fields = [(b"content-type", b"application/json")] if outcome.body else []
+    def reply(self, call: RestCall, outcome: Outcome) -> Reply:
+        """Return what answers a success."""
+        if call.timing is not None and self._changes:
+            call.timing.ends("commit")
+        body = outcome.body or b""
+        status = self._status if body or self._status != 200 else 204
+        reply = Reply(status, self._kept, list(self._fields) if body else [NOSNIFF], body)
         if self._locate is not None:
             where = self._locate(outcome.value, call.arguments)
-            fields.append((b"location", f"{call.root}{where}".encode()))
+            reply.fields.append((b"location", f"{call.root}{where}".encode()))
         elif self.operation.kind is Kind.JOB:
-            fields.append((b"location", f"{call.root}{STATUS_PATH}{outcome.value.id}".encode()))
-        return status, fields
+            reply.fields.append((b"location", f"{call.root}{STATUS_PATH}{outcome.value.id}".encode()))
+        if outcome.value is not None:
+            row = self._row_state(outcome.value) if self._row_state is not None else None
+            composed = row is None or call.expand is not None
+            reply.state = body_state(body, row) if composed and self._reads else row
+        if self._caching is not None:
+            reply.kept = [*self._caching.fields(call.principal), *self._kept]
+            reply.fields += self._caching.tags(call.principal, call.arguments)
+        return reply
 
     def _answering(self, inner: Handler, expander: Expander | None, watches: Watches) -> Handler:
         binder, encode, limit = self._binder, self._encode, self._limit
@@ -82,9 +112,7 @@ class Endpoint:
 
         async def answer(call: Call) -> Outcome:
             assert isinstance(call, RestCall)
-            accept = call.fields.get(b"accept")
-            if accept is not None and not accepts(accept, JSON):
-                raise NotAcceptable(available=(JSON,))
+            self._negotiate(call)
             if described is None:
                 body.refuse_content(call)
                 arguments = binder.head(call)
@@ -94,6 +122,10 @@ class Endpoint:
                 _expanding(call, arguments, expander)
             call.arguments = arguments
             call.encode = encode
+            if not FIELDS.isdisjoint(call.fields):
+                self._conditions(call)
+            if call.timing is not None:
+                _timed(call)
             watches.start(call)
             try:
                 return await inner(call)
@@ -101,6 +133,52 @@ class Endpoint:
                 watches.stop(call)
 
         return answer
+
+    def _negotiate(self, call: RestCall) -> None:
+        """Decide in which form the answer goes out.
+
+        Raises:
+            NotAcceptable: None that can be sent is acceptable.
+        """
+        if call.timing is not None:
+            call.timing.ends("gate")
+        accept = call.fields.get(b"accept")
+        if accept is not None and not accepts(accept, JSON):
+            raise NotAcceptable(available=(JSON,))
+        choice = self._codings.choose(call.fields.get(b"accept-encoding"))
+        if choice is None:
+            raise NotAcceptable(detail=NO_CODING, available=(JSON,))
+        call.choice = choice
+
+    def _conditions(self, call: RestCall) -> None:
+        """Read what the request takes for granted, and spare the encoding of what the caller has already.
+
+        Raises:
+            PreconditionFailed: A query that is sent by ``POST`` has no version to compare.
+        """
+        now = self._runtime.clock.now()
+        if self._changes:
+            call.precondition = for_change(call.fields, now)
+        elif not self._reads:
+            given = for_change(call.fields, now)
+            if given is not None and decide(given, Current(), reads=False) is not Verdict.HOLDS:
+                raise PreconditionFailed(detail="What a query finds has no versions when it is sent by POST.")
+        else:
+            given = call.given = for_reading(call.fields, now)
+            state_of, encode = self._row_state, call.encode
+            if given is None or state_of is None or encode is None or call.expand is not None:
+                return
+
+            def encode_news(value: Any) -> bytes:
+                if value is not None:
+                    state = state_of(value)
+                    if held(state, call.choice, given) is not None:
+                        verdict = decide(given, current_of(state, call.choice), reads=True)
+                        if verdict is Verdict.UNCHANGED:
+                            return b""
+                return encode(value)
+
+            call.encode = encode_news
 
     def _streaming(self, inner: Handler) -> Handler:
         binder, limit = self._binder, self._limit
@@ -111,6 +189,9 @@ class Endpoint:
             accept = call.fields.get(b"accept")
             if accept is not None and not accepts(accept, EVENT_STREAM):
                 raise NotAcceptable(available=(EVENT_STREAM,))
+            choice = self._codings.choose(call.fields.get(b"accept-encoding"))
+            if choice is None or not choice.identity:  # compressed, an event would wait for the next ones
+                raise NotAcceptable(detail="A stream is not compressed.", available=(EVENT_STREAM,))
             if described is None:
                 body.refuse_content(call)
                 call.arguments = binder.head(call)
@@ -122,6 +203,23 @@ class Endpoint:
             return await inner(call)
 
         return answer
+
+
+def _timed(call: RestCall) -> None:
+    """Tell the time of the handler from that of encoding what it returned."""
+    timing, encode = call.timing, call.encode
+    assert timing is not None
+    timing.ends("bind")
+    if encode is None:
+        return
+
+    def timed(value: Any) -> bytes:
+        timing.ends("handler")
+        written = encode(value)
+        timing.ends("encode")
+        return written
+
+    call.encode = timed
 
 
 def _expanding(call: RestCall, arguments: dict[str, Any], expander: Expander) -> None:
@@ -155,11 +253,13 @@ class Rest:
         self._router: Router[Endpoint] = Router()
         self._unrouted = chain.unrouted(runtime, _refuse)
         self._new_request_id = request_ids(runtime)
+        self._development = runtime.settings.development
+        self.codings = Codings(runtime.settings.compression)
         self._streams = Streams()
         runtime.at_end(self._streams.end)
         watches = Watches()
         for op in api.operations:
-            self._router.add(op.face.method, op.path, Endpoint(op, api, runtime, watches))
+            self._router.add(op.face.method, op.path, Endpoint(op, api, runtime, watches, self.codings))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         """Serve one request.
@@ -190,17 +290,12 @@ class Rest:
             return
         call = RestCall(endpoint.operation, scope, receive, path, self._monotonic(), self._new_request_id)
         call.values = values
+        if self._development:
+            call.timing = Timing(self._runtime.clock, call.arrival)
         if endpoint.streams:
             await self._stream(endpoint, call, send)
         else:
             await self._answer(endpoint, call, send)
-
-    def request_id(self, fields: Mapping[bytes, bytes]) -> bytes:
-        """Return the id that a request brought, or a new one."""
-        given = fields.get(b"request-id")
-        if given is not None and REQUEST_ID.fullmatch(given) is not None:
-            return given
-        return self._new_request_id().encode()
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send, path: str, error: Error) -> None:
         """Answer a request that leads to no operation with an error."""
@@ -211,23 +306,38 @@ class Rest:
         except Error as refused:
             await self._send_problem(call, refused, send)
 
+    async def show(self, scope: Scope, receive: Receive, send: Send, path: str, reply: Reply) -> None:
+        """Answer a request for something that is no operation: a page, the contract, health.
+
+        Raises:
+            Error: It can not be sent to this caller; nothing was sent.
+        """
+        call = RestCall(None, scope, receive, path, self._monotonic(), self._new_request_id)
+        now = self._runtime.clock.now()
+        choice = self.codings.choose(call.fields.get(b"accept-encoding"))
+        if choice is None:
+            raise NotAcceptable(detail=NO_CODING)
+        await self._send(call, finished(reply, for_reading(call.fields, now), choice, self.codings, now), send)
+
     async def options(self, scope: Scope, receive: Receive, send: Send, path: str, allow: tuple[str, ...]) -> None:
         """Answer ``OPTIONS`` with what is allowed."""
         call = RestCall(None, scope, receive, path, self._monotonic(), self._new_request_id)
         await self._unrouted(call)
-        await _send(call, 204, [(b"allow", ", ".join(allow).encode())], b"", send)
+        await self._send(call, Finished(204, [(b"allow", ", ".join(allow).encode()), NOSNIFF], b""), send)
 
     async def _answer(self, endpoint: Endpoint, call: RestCall, send: Send) -> None:
         try:
             try:
                 outcome = await endpoint.handler(call)
-                status, fields = endpoint.head(call, outcome)
+                answer = finished(
+                    endpoint.reply(call, outcome), call.given, call.choice, self.codings, self._runtime.clock.now()
+                )
             except Error as refused:
                 await self._send_problem(call, refused, send)
             except Exception as broken:
                 await self._broken(call, broken, send)
             else:
-                await _send(call, status, fields, outcome.body or b"", send)
+                await self._send(call, answer, send)
         except asyncio.CancelledError:
             call.code = Code.CANCELLED
             task = asyncio.current_task()
@@ -244,7 +354,9 @@ class Rest:
             outcome = await endpoint.handler(call)
             if call.verb == "HEAD":
                 await close(outcome.value)
-                await _send(call, 200, list(EVENT_FIELDS), b"", send)
+                await send({"type": "http.response.start", "status": 200, "headers": _finished(call, [*EVENT_HEAD])})
+                await send({"type": "http.response.body", "body": b""})
+                call.finish(200, 0)
             else:
                 await self._follow(call, outcome.value, send)
         except Error as refused:
@@ -260,7 +372,7 @@ class Rest:
         Raises:
             Error: It failed before anything was sent; once it has begun, it says what is wrong in an event.
         """
-        events = Events(call, items, _finished(call, list(EVENT_FIELDS)), send, self._streams)
+        events = Events(call, items, _finished(call, [*EVENT_HEAD]), send, self._streams)
         try:
             try:
                 await events.run()
@@ -296,7 +408,23 @@ class Rest:
         except Exception as broken:  # an error with fields that are no JSON
             self._fault(call, broken)
             shown = problem.render(Internal(), call, call.root)
-        await _send(call, shown.status, shown.fields, shown.body, send)
+        choice = self.codings.choose(call.fields.get(b"accept-encoding")) or AS_IT_IS
+        reply = Reply(shown.status, [NOT_KEPT], [*shown.fields, NOSNIFF], shown.body)
+        await self._send(call, finished(reply, None, choice, self.codings, self._runtime.clock.now()), send)
+
+    async def _send(self, call: RestCall, answer: Finished, send: Send) -> None:
+        status, fields, body, coding, known = answer
+        if coding is not None:
+            body = known.get(coding, b"") or await self.codings.encode(body, coding)
+            if known is not UNKNOWN:
+                known[coding] = body
+        if status not in WITHOUT_CONTENT:
+            fields.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": _finished(call, fields)})
+        if call.verb == "HEAD":
+            body = b""
+        await send({"type": "http.response.body", "body": body})
+        call.finish(status, len(body))
 
 
 def request_ids(runtime: Runtime) -> Callable[[], str]:
@@ -320,19 +448,10 @@ async def _refuse(call: Call) -> Outcome:
     return Outcome(None)
 
 
-async def _send(call: RestCall, status: int, fields: list[tuple[bytes, bytes]], content: bytes, send: Send) -> None:
-    size = len(content)
-    if status != 204:
-        fields.append((b"content-length", b"%d" % size))
-    await send({"type": "http.response.start", "status": status, "headers": _finished(call, fields)})
-    if call.verb == "HEAD":
-        content, size = b"", 0
-    await send({"type": "http.response.body", "body": content})
-    call.finish(status, size)
-
-
 def _finished(call: RestCall, fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     fields.append((b"request-id", call.request_id.encode()))
+    if call.timing is not None:
+        fields.append(call.timing.field())
     if call.notes is not None:
         fields.extend(call.notes)
     return fields
