@@ -11,6 +11,7 @@
     ├── BodyTooLarge            413
     ├── UrlTooLong              414
     ├── UnsupportedMediaType    415
+    ├── UnsupportedContentCoding 415
     └── HeadersTooLarge         431
     Unimplemented
     ├── RouteNotFound           404   no operation has this path
@@ -131,6 +132,12 @@ class UnsupportedMediaType(InvalidArgument, status=415):
     accepted: Few = ()
 
 
+class UnsupportedContentCoding(InvalidArgument, status=415):
+    """The body is compressed, which this operation does not read."""
+
+    codings: tuple[str, ...] = ("identity",)
+
+
 class HeadersTooLarge(InvalidArgument, status=431):
     """The header fields are too large."""
 
@@ -168,6 +175,7 @@ REFUSALS: tuple[type[Error], ...] = (
     BodyTooLarge,
     UrlTooLong,
     UnsupportedMediaType,
+    UnsupportedContentCoding,
     HeadersTooLarge,
     NotReady,
     VersionNotSupported,

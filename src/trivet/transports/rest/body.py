@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trivet.contracts.body import Body
-from trivet.contracts.problem import BodyTooLarge, UnexpectedBody, UnsupportedMediaType
+from trivet.contracts.problem import BodyTooLarge, UnexpectedBody, UnsupportedContentCoding, UnsupportedMediaType
 from trivet.core.error import Cancelled, InvalidArgument, Violation
 from trivet.transports.rest.exchange import Message, RestCall
 from trivet.transports.rest.media import content_type
@@ -54,7 +54,7 @@ async def read(call: RestCall, body: Body, limit: int) -> bytes:
 
 def _check_format(given: bytes | None, coding: bytes | None, body: Body) -> None:
     if coding is not None and coding.strip().lower() not in (b"identity", b""):
-        raise UnsupportedMediaType(detail="A compressed body is not read; send it as it is.", accepted=body.media_types)
+        raise UnsupportedContentCoding(detail="Send it as it is.")
     media_type, charset = content_type(given) if given is not None else (None, None)
     if media_type not in body.media_types or charset not in CHARSETS:
         raise UnsupportedMediaType(

@@ -7,7 +7,14 @@ from typing import Any
 
 import msgspec
 
-from trivet.contracts.problem import SERVER_FAULTS, MethodNotAllowed, UnsupportedMediaType, slug_of, status_of
+from trivet.contracts.problem import (
+    SERVER_FAULTS,
+    MethodNotAllowed,
+    UnsupportedContentCoding,
+    UnsupportedMediaType,
+    slug_of,
+    status_of,
+)
 from trivet.core.call import Call
 from trivet.core.error import Error, InvalidArgument
 
@@ -83,4 +90,6 @@ def fields_of(error: Error, status: int) -> Fields:
         fields.append((b"allow", ", ".join(error.allowed).encode()))
     if isinstance(error, UnsupportedMediaType):
         fields.append((b"accept", ", ".join(error.accepted).encode()))
+    if isinstance(error, UnsupportedContentCoding):
+        fields.append((b"accept-encoding", ", ".join(error.codings).encode()))  # RFC 9110 section 12.5.3
     return fields
