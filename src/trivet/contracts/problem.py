@@ -13,6 +13,9 @@
     ├── UnsupportedMediaType    415
     ├── UnsupportedContentCoding 415
     └── HeadersTooLarge         431
+    FailedPrecondition
+    ├── PreconditionFailed      412   another version than the one that was named
+    └── PreconditionRequired    428   none was named, and one must be
     Unimplemented
     ├── RouteNotFound           404   no operation has this path
     ├── MethodNotAllowed        405   with `Allow`
@@ -28,6 +31,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from trivet.core.error import Code, Error, InvalidArgument, Unavailable, Unimplemented
+from trivet.core.precondition import PreconditionFailed, PreconditionRequired
 
 Word = Annotated[str, Meta(max_length=128)]
 Few = Annotated[tuple[Word, ...], Meta(max_length=32)]
@@ -135,7 +139,7 @@ class UnsupportedMediaType(InvalidArgument, status=415):
 class UnsupportedContentCoding(InvalidArgument, status=415):
     """The body is compressed, which this operation does not read."""
 
-    codings: tuple[str, ...] = ("identity",)
+    codings: Few = ("identity",)
 
 
 class HeadersTooLarge(InvalidArgument, status=431):
@@ -172,10 +176,12 @@ REFUSALS: tuple[type[Error], ...] = (
     MethodNotAllowed,
     NotAcceptable,
     RequestTimeout,
+    PreconditionFailed,
     BodyTooLarge,
     UrlTooLong,
     UnsupportedMediaType,
     UnsupportedContentCoding,
+    PreconditionRequired,
     HeadersTooLarge,
     NotReady,
     VersionNotSupported,
