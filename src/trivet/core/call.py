@@ -23,19 +23,29 @@ NO_FIELDS: Fields = {}
 class Trace:
     """Where a call stands in a distributed trace (W3C Trace Context)."""
 
-    __slots__ = ("parent_id", "sampled", "span_id", "state", "trace_id")
+    __slots__ = ("parent_id", "random", "sampled", "span_id", "state", "trace_id")
 
-    def __init__(self, trace_id: str, span_id: str, parent_id: str | None, sampled: bool, state: str = "") -> None:
+    def __init__(
+        self,
+        trace_id: str,
+        span_id: str,
+        parent_id: str | None,
+        sampled: bool,
+        state: str = "",
+        *,
+        random: bool = True,
+    ) -> None:
         self.trace_id = trace_id
         self.span_id = span_id
         self.parent_id = parent_id
         self.sampled = sampled
         self.state = state
+        self.random = random
 
     @property
     def traceparent(self) -> str:
         """The header field for whatever is called next."""
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+        return f"00-{self.trace_id}-{self.span_id}-0{self.sampled + 2 * self.random}"
 
 
 class Place(Protocol):

@@ -11,6 +11,7 @@ from trivet.settings.secret import Secret, Url
 from trivet.settings.tree import (
     DEVELOPMENT,
     CompressionSettings,
+    CorsSettings,
     DatabaseSettings,
     IdentitySettings,
     LimitSettings,
@@ -27,6 +28,7 @@ __all__ = [
     "ALIASES",
     "DEVELOPMENT",
     "CompressionSettings",
+    "CorsSettings",
     "DatabaseSettings",
     "Entry",
     "IdentitySettings",

@@ -108,6 +108,8 @@ def describe(hint: Any) -> str:
     if get_origin(hint) is Annotated:
         bounds = [_bounds(extra) for extra in get_args(hint)[1:] if isinstance(extra, msgspec.Meta)]
         return ", ".join([describe(get_args(hint)[0]), *filter(None, bounds)])
+    if get_origin(hint) is tuple:
+        return f"list of: {describe(get_args(hint)[0])}"
     return WORDS[hint]
 
 
@@ -116,6 +118,8 @@ def _bounds(meta: msgspec.Meta) -> str:
         return f"{meta.ge} to {meta.le}"
     if meta.gt is not None and meta.le is not None:
         return f"more than {meta.gt}, up to {meta.le}"
+    if meta.examples:
+        return f"such as {meta.examples[0]}"
     return ""
 
 

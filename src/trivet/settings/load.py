@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 
 import msgspec
 
@@ -253,6 +253,8 @@ def _convert(leaf: Leaf, item: Given) -> Any:
         return leaf.plain(value)
     if leaf.plain is bool and item.text and isinstance(value, str):
         return TRUTH[value.lower()]
+    if get_origin(leaf.plain) is tuple and item.text and isinstance(value, str):
+        value = [word for word in map(str.strip, value.split(",")) if word]
     return msgspec.convert(value, leaf.type, strict=not item.text)
 
 
@@ -355,6 +357,13 @@ RULES = (
         ),
         problem="is the port that requests are served on",
         mend="Choose another TRIVET_SERVER__MANAGEMENT_PORT, 0 for any free one, or off.",
+    ),
+    Rule(
+        reads=("cors.origins", "cors.credentials"),
+        title="cors.credentials",
+        broken=lambda s, given: s.cors.credentials and "*" in s.cors.origins,
+        problem="is set while every origin is allowed, and any page could act for whoever looks at it",
+        mend="Name the origins in TRIVET_CORS__ORIGINS, or leave credentials out: tokens do not need them.",
     ),
     Rule(
         reads=("server.workers", "database.url"),

@@ -37,6 +37,8 @@ def shown(value: Any, leaf: Leaf | None = None) -> str:
         return "not set" if leaf is None or leaf.default is None else "off"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

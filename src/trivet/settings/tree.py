@@ -16,6 +16,17 @@ from trivet.settings.secret import Secret, Url
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Origin = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\*|(?!http://[^/]+:80$|https://[^/]+:443$)"
+        r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?)$",
+        examples=["https://app.example.com"],
+    ),
+]
+"""An origin as a browser sends it (RFC 6454 section 6.2): lower case, without a path and without a default port."""
+
+FieldName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", examples=["X-Client"])]
 
 
 class ServerSettings(Struct):
@@ -111,6 +122,22 @@ class CompressionSettings(Struct):
     minimum: Size = 1024
 
 
+class CorsSettings(Struct):
+    """Pages of which other origins may call this app from a browser; none, unless they are named here.
+
+    Attributes:
+        origins: As browsers send them, such as `https://app.example.com`; `*` for every origin.
+        headers: Further header fields that requests may have; those that Trivet knows always may.
+        credentials: Whether cookies and the like may come along; never together with `*`. Tokens do not need it.
+        max_age: Seconds for which a browser remembers what was allowed.
+    """
+
+    origins: tuple[Origin, ...] = ()
+    headers: tuple[FieldName, ...] = ()
+    credentials: bool = False
+    max_age: Seconds = 600
+
+
 class LogSettings(Struct):
     """What is written to standard output.
 
@@ -158,6 +185,7 @@ class Settings(Struct):
         limits: What a request may be at most.
         rest: How the REST face looks.
         compression: Whether answers are compressed for callers that ask for it.
+        cors: Pages of which other origins may call this app from a browser.
         log: What is written to standard output.
         telemetry: What is measured and sent elsewhere.
         identity: Who callers are.
@@ -172,6 +200,7 @@ class Settings(Struct):
     limits: LimitSettings = LimitSettings()
     rest: RestSettings = RestSettings()
     compression: CompressionSettings = CompressionSettings()
+    cors: CorsSettings = CorsSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     identity: IdentitySettings = IdentitySettings()
@@ -206,6 +235,8 @@ def environment_of(values: Mapping[str, Any]) -> dict[str, str]:
             return "none"
         if isinstance(value, bool):
             return str(value).lower()
+        if isinstance(value, tuple):
+            return ",".join(map(str, value))
         return value.reveal() if isinstance(value, Secret) else str(value)
 
     return {environment_name(path): text(value) for path, value in values.items()}

@@ -22,6 +22,7 @@ from trivet.runtime import Runtime
 from trivet.settings import Settings
 from trivet.transports import pages
 from trivet.transports.catalogue import Catalogue
+from trivet.transports.cors import Cors
 from trivet.transports.health import Health
 from trivet.transports.rest.caching import NOT_KEPT
 from trivet.transports.rest.exchange import Message, Receive, Scope, Send
@@ -33,8 +34,11 @@ from trivet.transports.rest.validator import body_state
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Fields = list[tuple[bytes, bytes]]
 
-JSON_FIELDS: Fields = [(b"content-type", b"application/json")]
+JSON_FIELDS: Fields = [(b"content-type", b"application/json"), NOSNIFF]
 KEPT: Fields = [(b"cache-control", b"no-cache"), (b"vary", b"accept, accept-encoding")]
+SAME_ORIGIN = (b"cross-origin-resource-policy", b"same-origin")
+"""Pages of others can not embed it; those that may read it (CORS) still can."""
+
 READABLE = ("GET", "HEAD", "OPTIONS")
 
 MAX_ROOTS = 16
@@ -43,12 +47,12 @@ MAX_ROOTS = 16
 
 def answer(body: bytes, fields: Fields) -> Reply:
     """Return what one of the platform's own addresses says; to be kept, and asked about each time."""
-    return Reply(200, KEPT, [*fields, NOSNIFF, NO_RANGES], body, body_state(body), {})
+    return Reply(200, KEPT, [*fields, SAME_ORIGIN, NO_RANGES], body, body_state(body), {})
 
 
 def health(body: bytes, status: int = 200, *more: tuple[bytes, bytes]) -> Reply:
     """Return what a probe is told: how things are now."""
-    return Reply(status, [NOT_KEPT], [*JSON_FIELDS, NOSNIFF, *more], body)
+    return Reply(status, [NOT_KEPT], [*JSON_FIELDS, *more], body)
 
 
 class Front:
@@ -66,7 +70,8 @@ class Front:
         self._headers_max = limits.headers
         self._api = api
         self._runtime = runtime
-        self._rest = Rest(api, runtime)
+        self._cors = Cors.of(runtime.settings.cors)
+        self._rest = Rest(api, runtime, self._cors)
         self._catalogue = Catalogue(api, _metrics_of(runtime.settings))
         self._contracts: dict[str, Reply] = {}
         self.health = Health(runtime)
@@ -89,6 +94,8 @@ class Front:
         if scope["type"] != "http":
             await self._no_websocket(scope, receive, send, path)
             return
+        if self._cors is not None:
+            send = self._cors.sharing(scope, send)
         if len(path) + len(scope["query_string"]) >= self._url_max:
             await self._rest.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
         elif size_of(scope["headers"]) > self._headers_max:

@@ -16,6 +16,7 @@ from trivet.core.error import Cancelled, Code, Error, Internal
 from trivet.core.precondition import Current, PreconditionFailed, Verdict, decide
 from trivet.policies import chain
 from trivet.runtime import Runtime
+from trivet.transports.cors import Cors
 from trivet.transports.rest import body, problem
 from trivet.transports.rest.bind import Binder, Slot
 from trivet.transports.rest.caching import NOT_KEPT, Caching
@@ -242,13 +243,15 @@ class Rest:
     Args:
         api: The model of the app.
         runtime: What is open while the process runs.
+        cors: What pages of other origins are granted, if anything.
 
     Raises:
         ValueError: Two operations have the same route; `describe` reports that as a fault before.
     """
 
-    def __init__(self, api: Api, runtime: Runtime) -> None:
+    def __init__(self, api: Api, runtime: Runtime, cors: Cors | None = None) -> None:
         self._runtime = runtime
+        self._cors = cors
         self._monotonic = runtime.clock.monotonic
         self._router: Router[Endpoint] = Router()
         self._unrouted = chain.unrouted(runtime, _refuse)
@@ -320,10 +323,12 @@ class Rest:
         await self._send(call, finished(reply, for_reading(call.fields, now), choice, self.codings, now), send)
 
     async def options(self, scope: Scope, receive: Receive, send: Send, path: str, allow: tuple[str, ...]) -> None:
-        """Answer ``OPTIONS`` with what is allowed."""
+        """Answer ``OPTIONS`` with what is allowed, and a preflight with what other origins are."""
         call = RestCall(None, scope, receive, path, self._monotonic(), self._new_request_id)
         await self._unrouted(call)
-        await self._send(call, Finished(204, [(b"allow", ", ".join(allow).encode()), NOSNIFF], b""), send)
+        fields = [(b"allow", ", ".join(allow).encode()), NOSNIFF]
+        granted = self._cors.preflight(scope, allow) if self._cors is not None else None
+        await self._send(call, Finished(204, [*fields, *(granted or ())], b""), send)
 
     async def _answer(self, endpoint: Endpoint, call: RestCall, send: Send) -> None:
         try:
