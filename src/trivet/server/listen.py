@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+UNSENT_BYTES = 128 * 1024
+"""How much the kernel keeps for a client beyond what is on its way."""
+
 
 class CannotListen(Exception):
     """The address can not be bound; the message says why and what to do."""
@@ -51,6 +54,19 @@ def listen(host: str, port: int, *, backlog: int, setting: str, mend: str) -> li
             sock.close()
         raise CannotListen(_why(refused, host, port, mend)) from refused
     return sockets
+
+
+def options(send_timeout: float) -> list[tuple[int, int, int]]:
+    """Return the options of a listening socket, as level, name and value, that its connections inherit.
+
+    They bound what a client costs that stops reading, and for how long: the kernel keeps little of what it does not
+    take, and resets a connection that has taken nothing for so many seconds, whether its client is silent
+    (RFC 9293 section 3.8.3) or answers that it has no room.
+    """
+    wanted = {"TCP_NOTSENT_LOWAT": UNSENT_BYTES, "TCP_USER_TIMEOUT": int(send_timeout * 1000)}
+    return [
+        (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in wanted.items() if hasattr(socket, name)
+    ]
 
 
 def _why(refused: OSError, host: str, port: int, mend: str) -> str:

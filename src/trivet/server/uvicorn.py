@@ -34,6 +34,7 @@ from trivet.contracts.problem import (
 )
 from trivet.core.error import Error
 from trivet.server.interface import ASGIApp
+from trivet.server.listen import options
 from trivet.settings import Settings
 
 TICK_SECONDS = 0.05
@@ -247,6 +248,9 @@ class UvicornServer:
     async def start(self, app: ASGIApp, sockets: Sequence[socket.socket], state: MutableMapping[str, Any]) -> None:
         """Accept connections from now on."""
         server, limits = self._settings.server, self._settings.limits
+        for sock in sockets:
+            for option in options(server.send_timeout):
+                sock.setsockopt(*option)
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients send wrong is not our warning
         config = uvicorn.Config(
             app,

@@ -46,6 +46,7 @@ class ServerSettings(Struct):
         worker_timeout: Seconds after which a worker that does not respond at all is replaced.
         keep_alive: Seconds for which an idle connection is kept; more than the idle time of load balancers (60).
         head_timeout: Seconds within which the head of a request must have arrived.
+        send_timeout: Seconds after which a connection is reset whose client takes nothing of what is sent (Linux).
         backlog: Connections that may wait to be accepted.
     """
 
@@ -61,6 +62,7 @@ class ServerSettings(Struct):
     worker_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 30
     keep_alive: Seconds = 75
     head_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 10
+    send_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 60
     backlog: Annotated[int, Meta(ge=1, le=65535)] = 2048
 
 
