@@ -96,12 +96,12 @@ class App:
 
     def _decide(self) -> tuple[Api, Plans, list[Fault]]:
         """Read the modules, compile their tables, and collect what is wrong on every floor."""
-        from trivet.data.catalog import bind, open_database
+        from trivet.data.catalog import bind, dialect_of
         from trivet.messaging.subscribers import check
 
         settings = self.settings
         api, faults = describe(self.name, self.modules, settings.rest.custom_methods, self.about)
-        dialect = open_database(settings.database.url.reveal()).dialect
+        dialect = dialect_of(settings.database.url.reveal())
         plans, tables = bind(self.modules, dialect, settings.secret_key.reveal().encode())
         plain = [*check(self.modules), *ill_formed(self.modules), *precondition.check(self.modules, plans)]
         own = [fault for module in self.modules for fault in module.faults]

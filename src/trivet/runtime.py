@@ -149,7 +149,7 @@ class Runtime:
         from trivet.messaging.tables import tables
 
         settings = self.settings.database
-        database = open_database(settings.url.reveal())
+        database = open_database(settings.url.reveal(), settings, self.name)
         await database.open()
         self._stack.push_async_callback(database.close)
         create = self.settings.development if settings.create is None else settings.create

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from tests.postgres import empty_database
 from trivet.core.clock import Deadline, SystemClock
 from trivet.core.context import Log, Read, Write
 from trivet.core.event import Event
@@ -29,8 +30,18 @@ from trivet.data.statement import Statement
 V = TypeVar("V")
 
 KEY = b"k" * 32
-ENGINES = ["sqlite"]
+ENGINES = ["sqlite", "postgresql"]
 """Every engine runs the contract suite."""
+
+
+@contextmanager
+def empty(engine: str, directory: Path) -> Iterator[str]:
+    """Give the URL of an empty database of an engine."""
+    if engine == "sqlite":
+        yield f"sqlite:///{directory}/data.db"
+    else:
+        with empty_database(17) as url:
+            yield url
 
 
 class FakeWork:
@@ -101,10 +112,10 @@ class Store:
 
 
 @pytest.fixture(params=ENGINES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where an empty database of the engine is."""
-    assert request.param == "sqlite"
-    return f"sqlite:///{tmp_path}/data.db"
+    with empty(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture
@@ -163,7 +174,7 @@ class Engine:
 @pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine that the whole module shares."""
-    assert request.param == "sqlite"
-    engine = Engine(f"sqlite:///{tmp_path_factory.mktemp('data')}/data.db")
-    yield engine
-    engine.close()
+    with empty(request.param, tmp_path_factory.mktemp("data")) as url:
+        engine = Engine(url)
+        yield engine
+        engine.close()

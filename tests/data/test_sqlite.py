@@ -363,7 +363,7 @@ async def test_a_commit_is_synced_to_the_disk(database: SqliteDatabase) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mysql://root:secret@localhost/shop", r"'mysql://localhost/shop': unknown scheme 'mysql'"),
+        ("mysql://root:secret@localhost/shop", r"'mysql://root:\*{8}@localhost/shop': unknown scheme 'mysql'"),
         ("shop.db", "unknown scheme ''"),
         ("sqlite://shop.db", "write sqlite:///FILE"),
         ("sqlite:///shop.db?mode=ro", "write sqlite:///FILE"),

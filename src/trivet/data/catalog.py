@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from trivet.data.schema import table_of
 from trivet.data.selection import bind_selection
 from trivet.data.statement import Statement
 from trivet.data.where import UnfitConstant
+from trivet.settings import DatabaseSettings, Url
 
 
 def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> tuple[Plans, list[Fault]]:
@@ -88,27 +90,47 @@ def _resolved(modules: Iterable[Module]) -> tuple[list[ResolvedTable], list[Faul
     return list(found.values()), faults
 
 
-def open_database(url: str) -> Database:
-    """Return the database that a URL names; it is not opened yet.
-
-    ``sqlite:///shop.db`` is a file beside the process, ``sqlite:////var/lib/shop.db`` one at an absolute path, and
-    ``sqlite://`` a private temporary file.
+def dialect_of(url: str) -> Dialect:
+    """Return the dialect of the database that a URL names; no engine is loaded.
 
     Raises:
         ValueError: The URL names nothing that Trivet knows.
     """
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite":
-        if parts.netloc or parts.query or parts.fragment:
-            raise ValueError(f"database URL {url!r}: write sqlite:///FILE, or sqlite:////FILE for an absolute path")
-        from trivet.data.sqlite import SqliteDatabase
-
-        return SqliteDatabase(Path(parts.path[1:]) if parts.path.strip("/") else None)
+    scheme = url.partition(":")[0] if ":" in url else ""
+    if scheme == "sqlite":
+        return "sqlite"
+    if scheme in ("postgresql", "postgres"):
+        return "postgresql"
+    meant = "; the driver is not named: write postgresql://" if scheme.startswith("postgres") else ""
     raise ValueError(
-        f"database URL {_without_password(url)!r}: unknown scheme {parts.scheme!r}; sqlite:///FILE is supported"
+        f"database URL {Url(url).shown!r}: unknown scheme {scheme!r}{meant}; "
+        "sqlite:///FILE and postgresql://USER:PASSWORD@HOST/DATABASE are supported"
     )
 
 
-def _without_password(url: str) -> str:
+def open_database(url: str, settings: DatabaseSettings | None = None, name: str = "trivet") -> Database:
+    """Return the database that a URL names; it is not opened yet.
+
+    ``sqlite:///shop.db`` is a file beside the process, ``sqlite:////var/lib/shop.db`` one at an absolute path,
+    ``sqlite://`` a private temporary file, and ``postgresql://...`` a database on a PostgreSQL server.
+
+    Args:
+        url: The address.
+        settings: How it is used; the defaults when absent.
+        name: Under which a server shows this process.
+
+    Raises:
+        ValueError: The URL names nothing that Trivet knows, or what is needed for it is not installed.
+    """
+    if dialect_of(url) == "postgresql":
+        if find_spec("asyncpg") is None:
+            raise ValueError("PostgreSQL needs asyncpg, which is not installed: pip install 'trivet[postgres]'")
+        from trivet.data.postgresql import PostgresDatabase
+
+        return PostgresDatabase(url, settings, name)
     parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    if parts.netloc or parts.query or parts.fragment:
+        raise ValueError(f"database URL {url!r}: write sqlite:///FILE, or sqlite:////FILE for an absolute path")
+    from trivet.data.sqlite import SqliteDatabase
+
+    return SqliteDatabase(Path(parts.path[1:]) if parts.path.strip("/") else None)

@@ -211,15 +211,15 @@ def decoder(value: Value, dialect: Dialect) -> Codec | None:
     if value.kind is Kind.DURATION:
         return partial(timedelta, 0, 0)
     if dialect == "postgresql":
-        return None
+        return _POSTGRESQL_DECODERS.get(value.kind, _no_codec)(value)
     return _SQLITE_DECODERS.get(value.kind, _no_codec)(value)
 
 
 def batch_decoder(value: Value, dialect: Dialect) -> Callable[[Sequence[Any]], Sequence[Any]] | None:
     """Return what decodes a whole column without ``None`` at once, for the kinds where that is much faster."""
-    if dialect == "postgresql" or value.nullable:
+    if value.nullable:
         return None
-    return _SQLITE_BATCHES.get(value.kind)
+    return (_POSTGRESQL_BATCHES if dialect == "postgresql" else _SQLITE_BATCHES).get(value.kind)
 
 
 def _uuids(texts: Sequence[str]) -> list[UUID]:
@@ -230,6 +230,15 @@ def _instants(micros: Sequence[int]) -> list[datetime]:
     if min(micros) > -EXACT and max(micros) < EXACT:
         return msgspec.convert([each / 1_000_000 for each in micros], list[datetime], strict=False)
     return [EPOCH + timedelta(0, 0, each) for each in micros]
+
+
+def _in_utc(instant: datetime) -> datetime:
+    """Return an instant with its offset: the driver keeps the greatest one as infinity and gives it back without."""
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+
+
+def _all_in_utc(instants: Sequence[datetime]) -> Sequence[datetime]:
+    return instants if all(each.tzinfo is not None for each in instants) else [_in_utc(each) for each in instants]
 
 
 EXACT = 2**32 * 1_000_000
@@ -402,6 +411,17 @@ def _unscaled(value: Value) -> Codec:
     return unscale
 
 
+def _trimmed(value: Value) -> Codec:
+    """Return what writes a decimal as `_unscaled` does; a NUMERIC has all the digits of its column."""
+    assert value.digits is not None
+    extra = value.digits.scale - PLACES
+    if extra <= 0:
+        return lambda number: number
+    unscale = _unscaled(value)
+    scale = value.digits.scale
+    return lambda number: unscale(int(number.scaleb(scale)))
+
+
 def _no_codec(value: Value) -> Codec | None:
     return None
 
@@ -409,6 +429,13 @@ def _no_codec(value: Value) -> Codec | None:
 def _plain(value: Value) -> Codec | None:
     return (lambda span: span // MICROSECOND) if value.kind is Kind.DURATION else None
 
+
+_POSTGRESQL_DECODERS: dict[Kind, Callable[[Value], Codec | None]] = {
+    Kind.INSTANT: lambda value: _in_utc,
+    Kind.DECIMAL: _trimmed,
+}
+
+_POSTGRESQL_BATCHES: dict[Kind, Callable[[Sequence[Any]], Sequence[Any]]] = {Kind.INSTANT: _all_in_utc}
 
 _SQLITE_BATCHES: dict[Kind, Callable[[Sequence[Any]], Sequence[Any]]] = {Kind.UUID: _uuids, Kind.INSTANT: _instants}
 

@@ -33,12 +33,16 @@ class DatabaseUnavailable(Unavailable):
     """The database can not be reached or has no free connection."""
 
     @classmethod
-    def because(cls, why: str) -> Self:
+    def because(cls, why: str, retry_after: float | None = None) -> Self:
         """Return the error whose text (logs, tracebacks, the command line) says why and what to do.
 
         A caller of the API never sees it: transports render `detail` and `message`.
+
+        Args:
+            why: The text; free of secrets.
+            retry_after: Seconds after which the caller of the API may try again.
         """
-        error = cls()
+        error = cls(retry_after=retry_after)
         error.args = (why,)
         return error
 

@@ -70,12 +70,30 @@ class DatabaseSettings(Struct):
     """Where the tables are.
 
     Attributes:
-        url: `sqlite:///file.db`, or `sqlite://` for a private temporary database.
+        url: `sqlite:///file.db`, `sqlite://` for a private temporary database, or
+            `postgresql://user:password@host/database` with `?sslmode=verify-full` and what else libpq knows.
         create: Whether tables that do not exist are created at start; when not set, only in development.
+        pool_size: Connections that one worker keeps at most. PostgreSQL only, as everything below.
+        pool_queue: Units of work of one worker that may wait for a connection; further ones are refused at once (503).
+        pool_timeout: Seconds to wait for a connection before a unit of work is refused (503), unless its deadline
+            comes first.
+        pool_lifetime: Seconds after which a connection is replaced, so that load follows a changed address.
+        statement_timeout: Seconds after which the server itself ends a statement, whatever became of this process;
+            0 leaves that to the server's configuration.
+        isolation: Of commands. The stricter ones fail for each other more often, and are run again.
+        pgbouncer: Whether the address is that of a PgBouncer in transaction mode, or of what behaves like it: nothing
+            is kept on its connections then.
     """
 
     url: Url = Url("sqlite:///trivet.db")
     create: bool | None = None
+    pool_size: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    pool_queue: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
+    pool_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 3
+    pool_lifetime: Annotated[float, Meta(gt=0, le=2_592_000)] = 1800
+    statement_timeout: Seconds = 60
+    isolation: Literal["read-committed", "repeatable-read", "serializable"] = "read-committed"
+    pgbouncer: bool = False
 
 
 class RedisSettings(Struct):

@@ -251,6 +251,7 @@ async def test_waiting_for_the_writer_ends_at_the_deadline(counters: Database) -
     waiting = counters.session(write=True, deadline=Deadline(SystemClock().monotonic() + 0.05, SystemClock()))
     with pytest.raises(DeadlineExceeded):
         await waiting.execute(SET, (2, "a"))
+    await waiting.close()
     await holder.close()
 
 

@@ -15,7 +15,7 @@ from tests.data.shapes import Everything, everything
 from trivet.core.error import Error, InvalidArgument, OutOfRange
 from trivet.core.module import Module
 from trivet.core.shape import Meta, Struct
-from trivet.core.value import digits
+from trivet.core.value import Money, digits
 from trivet.data import PUBLIC, Table
 
 
@@ -49,6 +49,42 @@ async def test_an_instant_with_an_offset_comes_back_in_utc(store: Opener) -> Non
         found = await moments.get(ctx, 1)
     assert found.at == there
     assert found.at.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("stored", "read"),
+    [("12.5000", "12.50"), ("12.5", "12.50"), ("0", "0.00"), ("0.0125", "0.0125"), ("-7", "-7.00"), ("1e3", "1000.00")],
+)
+async def test_an_amount_reads_the_same_on_every_engine(store: Opener, stored: str, read: str) -> None:
+    class Price(Struct):
+        id: int
+        amount: Money
+
+    module = Module("prices")
+    prices = Table(module, Price, key=lambda p: p.id, readable=PUBLIC, writable=PUBLIC)
+    opened = await store(module)
+    async with opened.writing() as ctx:
+        await prices.insert(ctx, Price(id=1, amount=Money(amount=Decimal(stored), currency="EUR")))
+        found = await prices.get(ctx, 1)
+    assert str(found.amount.amount) == read
+
+
+async def test_the_last_and_the_first_instant_are_instants(store: Opener) -> None:
+    class Reign(Struct):
+        id: int
+        until: datetime
+        seen: datetime | None = None
+
+    module = Module("reigns")
+    reigns = Table(module, Reign, key=lambda r: r.id, readable=PUBLIC, writable=PUBLIC)
+    opened = await store(module)
+    rows = [
+        Reign(id=1, until=datetime.max.replace(tzinfo=UTC), seen=datetime.max.replace(tzinfo=UTC)),
+        Reign(id=2, until=datetime.min.replace(tzinfo=UTC)),
+    ]
+    async with opened.writing() as ctx:
+        await reigns.insert_many(ctx, rows)
+        assert await reigns.get_many(ctx, [1, 2]) == rows
 
 
 class Bounded(Struct):

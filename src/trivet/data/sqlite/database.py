@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from trivet.core.clock import Deadline
 from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session
+from trivet.data.existing import disagreement, missing
 from trivet.data.sqlite.connection import Connection
 from trivet.data.sqlite.errors import reraise
 from trivet.data.sqlite.session import ReadSession, SnapshotSession, WriteSession
@@ -160,12 +161,9 @@ class SqliteDatabase:
             existing = {table.name: self._columns(self.reader.driver, table.name) for table in tables}
         except sqlite3.Error as error:
             reraise(error, self)
-        missing = [name for name, columns in existing.items() if not columns]
-        if missing:
-            raise DatabaseUnavailable.because(
-                f"{self} has no {'table' if len(missing) == 1 else 'tables'} {', '.join(missing)}. "
-                "Name the right file with DATABASE_URL, or set TRIVET_DATABASE__CREATE=true to create what is missing"
-            )
+        lacking = missing(self, (name for name, columns in existing.items() if not columns), "file")
+        if lacking is not None:
+            raise DatabaseUnavailable.because(lacking)
         for table in tables:
             wanted = {column.name for column in table.columns}
             self._agree(table.name, existing[table.name] & wanted, wanted)
@@ -175,16 +173,9 @@ class SqliteDatabase:
         return {row[1] for row in driver.execute(f'PRAGMA table_info("{table}")')}
 
     def _agree(self, table: str, existing: set[str], wanted: set[str]) -> None:
-        if existing == wanted:
-            return
-        lacks = ", ".join(sorted(wanted - existing))
-        keeps = ", ".join(sorted(existing - wanted))
-        raise DatabaseUnavailable.because(
-            f"{self}: table {table} was made from another shape"
-            + (f"; it lacks {lacks}" if lacks else "")
-            + (f"; it still has {keeps}" if keeps else "")
-            + ". Migrate it, or in development remove the file"
-        )
+        problem = disagreement(table, existing, wanted)
+        if problem is not None:
+            raise DatabaseUnavailable.because(f"{self}: {problem}. Migrate it, or in development remove the file")
 
     # -- sessions and their readers
 

@@ -15,8 +15,9 @@ from trivet.core.error import DeadlineExceeded
 from trivet.data.database import Contention, Row, TransactionFailed
 from trivet.data.sqlite.connection import BUDGET, UNLIMITED, Connection
 from trivet.data.sqlite.errors import busy, interrupted, reraise
-from trivet.data.sqlite.waiting import acquire, in_thread, patiently, to_the_end, uninterrupted
+from trivet.data.sqlite.waiting import acquire, in_thread, patiently, to_the_end
 from trivet.data.statement import Statement
+from trivet.data.waiting import uninterrupted
 
 if TYPE_CHECKING:
     from trivet.data.sqlite.database import SqliteDatabase

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from trivet.core.clock import Deadline
 from trivet.core.error import DeadlineExceeded, Error
 from trivet.data.sqlite.connection import Connection
 from trivet.data.sqlite.errors import busy
+from trivet.data.waiting import until_done
 
 R = TypeVar("R")
 
@@ -66,7 +67,7 @@ async def in_thread(executor: Executor, connection: Connection, function: Callab
         await asyncio.wait((future,))
     except asyncio.CancelledError:
         connection.meter.stopped = True
-        await _until_done(future)
+        await until_done(future)
         connection.meter.stopped = False
         future.exception()  # it was told to stop: how it ended interests nobody
         raise
@@ -76,28 +77,8 @@ async def in_thread(executor: Executor, connection: Connection, function: Callab
 async def to_the_end(executor: Executor, function: Callable[[], R]) -> R:
     """Run a function in a thread; a cancellation is raised only after the function ended."""
     future = asyncio.get_running_loop().run_in_executor(executor, function)
-    cancelled = await _until_done(future)
+    cancelled = await until_done(future)
     if cancelled is not None:
         future.exception()
         raise cancelled
     return future.result()
-
-
-async def uninterrupted(work: Coroutine[Any, Any, R]) -> R:
-    """Run a coroutine to its end; a cancellation is raised only after that."""
-    task = asyncio.ensure_future(work)
-    cancelled = await _until_done(task)
-    if cancelled is not None:
-        task.exception()
-        raise cancelled
-    return task.result()
-
-
-async def _until_done(future: asyncio.Future[R]) -> asyncio.CancelledError | None:
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait((future,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    return cancelled

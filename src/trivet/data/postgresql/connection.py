@@ -1,0 +1,126 @@
+"""One driver connection, and how statements run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from trivet.core.clock import Deadline
+from trivet.core.error import DeadlineExceeded
+from trivet.data.database import Row
+from trivet.data.statement import Form
+
+
+class Connection:
+    """A driver connection; whoever took it from the pool runs one statement at a time on it.
+
+    Args:
+        driver: Connected.
+
+    Attributes:
+        lent: Whether code of others had it, which may have left anything behind.
+    """
+
+    __slots__ = ("_upset", "driver", "lent")
+
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self.driver = driver
+        self.lent = False
+        self._upset = False
+
+    # -- statements
+
+    async def fetch(self, form: Form, values: Sequence[Any], deadline: Deadline | None) -> list[Row]:
+        """Run a statement and return its rows; at the deadline it is cancelled, here and on the server."""
+        try:
+            rows: list[Row] = await self.driver.fetch(form.sql, *form.arrange(values), timeout=left(deadline))
+        except asyncpg.PostgresError:
+            raise
+        except BaseException:
+            self._upset = True
+            raise
+        return rows
+
+    async def execute(self, form: Form, values: Sequence[Any], deadline: Deadline | None) -> int:
+        """Run a statement and return how many rows it changed; at the deadline it is cancelled."""
+        try:
+            status = await self.driver.execute(form.sql, *form.arrange(values), timeout=left(deadline))
+        except asyncpg.PostgresError:
+            raise
+        except BaseException:
+            self._upset = True
+            raise
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdecimal() else 0
+
+    async def execute_many(self, form: Form, values: Sequence[Sequence[Any]], deadline: Deadline | None) -> None:
+        """Run a statement once for each sequence of values, in few round trips; at the deadline it is cancelled."""
+        try:
+            await self.driver.executemany(form.sql, [form.arrange(each) for each in values], timeout=left(deadline))
+        except asyncpg.PostgresError:
+            raise
+        except BaseException:
+            self._upset = True
+            raise
+
+    async def command(self, sql: str, deadline: Deadline | None = None) -> str:
+        """Run text of ours without values, such as ``BEGIN``, and return its command tag."""
+        try:
+            status: str = await self.driver.execute(sql, timeout=left(deadline))
+        except asyncpg.PostgresError:
+            raise
+        except BaseException:
+            self._upset = True
+            raise
+        return status
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one is open, failed or not; known as far as the last statement was answered."""
+        return bool(self.driver.is_in_transaction())
+
+    # -- what the pool asks
+
+    @property
+    def closed(self) -> bool:
+        """Whether it can not be used any more."""
+        return bool(self.driver.is_closed())
+
+    @property
+    def clean(self) -> bool:
+        """Whether the next one can use it as it is."""
+        return not (self._upset or self.lent or self.driver.is_in_transaction())
+
+    async def tidy(self) -> None:
+        """Wait until a cancelled statement has ended, undo an open transaction, and forget what others left behind."""
+        if self._upset and not self.driver.is_in_transaction():
+            await self.driver.execute("SELECT 1")  # is answered once the server is done with what was cancelled
+        if self.driver.is_in_transaction():
+            await self.driver.execute("ROLLBACK")
+        if self.lent:
+            await self.driver.reset()
+        self._upset = self.lent = False
+
+    async def probe(self) -> None:
+        """Ask for a sign of life; raises when there is none."""
+        await self.driver.execute("SELECT 1")
+
+    def terminate(self) -> None:
+        """Close it this instant."""
+        self.driver.terminate()
+
+
+def left(deadline: Deadline | None) -> float | None:
+    """Return the seconds that a statement has, ``None`` for as long as it takes.
+
+    Raises:
+        DeadlineExceeded: There are none.
+    """
+    if deadline is None:
+        return None
+    seconds = deadline.remaining()
+    if seconds <= 0:
+        raise DeadlineExceeded()
+    return None if seconds == float("inf") else seconds

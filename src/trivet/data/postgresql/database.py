@@ -1,0 +1,283 @@
+"""A PostgreSQL database as one process has it open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from trivet.core.clock import Deadline
+from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session
+from trivet.data.existing import disagreement, missing
+from trivet.data.postgresql.address import OLDEST, address_of
+from trivet.data.postgresql.connection import Connection
+from trivet.data.postgresql.errors import field_of, reraise
+from trivet.data.postgresql.pool import Pool, PoolOptions
+from trivet.data.postgresql.session import ReadSession, SnapshotSession, WriteSession
+from trivet.data.statement import compiler
+from trivet.settings import DatabaseSettings
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+CREATING = 0x7472_6976_6574
+"""The advisory lock that whoever creates tables holds: "trivet" in ASCII."""
+
+COLUMNS = """
+SELECT n.nspname, c.relname, a.attname
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p', 'v') AND n.nspname = ANY($1::text[])
+"""
+
+UNIQUES = """
+SELECT n.nspname, i.relname, array_agg(a.attname::text ORDER BY k.place)
+FROM pg_catalog.pg_index x
+JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace
+CROSS JOIN LATERAL unnest(x.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
+WHERE x.indisunique AND k.place <= x.indnkeyatts AND n.nspname = ANY($1::text[])
+GROUP BY n.nspname, i.relname
+"""
+
+RIGHTS = """
+SELECT t.name, r.word
+FROM unnest($1::text[]) AS t (name)
+CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r (word)
+WHERE NOT has_table_privilege(t.name, r.word)
+"""
+
+
+class PostgresDatabase:
+    """A database on a PostgreSQL server.
+
+    Args:
+        url: ``postgresql://user:password@host:port/database?parameters``.
+        settings: Of the pool and its connections.
+        name: Under which the server shows this process.
+
+    Attributes:
+        begin: How a command's transaction begins.
+        uniques: The columns of unique indexes, by schema and name.
+
+    Raises:
+        ValueError: The URL can not be read.
+    """
+
+    dialect: Dialect = "postgresql"
+
+    pool: Pool[Connection]
+
+    def __init__(self, url: str, settings: DatabaseSettings | None = None, name: str = "trivet") -> None:
+        self._settings = settings or DatabaseSettings()
+        self._address = address_of(url, self._settings, name)
+        self._pid = 0
+        self._later: set[asyncio.Task[Any]] = set()
+        level = self._settings.isolation.upper().replace("-", " ")
+        self.begin = f"BEGIN ISOLATION LEVEL {level} READ WRITE"
+        self.uniques: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def __repr__(self) -> str:
+        return f"PostgresDatabase({self._address.shown})"
+
+    # -- life
+
+    async def open(self) -> None:
+        """Connect in this process and verify that the server can be used.
+
+        Raises:
+            DatabaseUnavailable: With what to do about it.
+        """
+        settings = self._settings
+        options = PoolOptions(
+            size=settings.pool_size,
+            queue=settings.pool_queue,
+            timeout=settings.pool_timeout,
+            lifetime=settings.pool_lifetime,
+        )
+        self.pool = Pool(self._connect, options, self)
+        connection = await self._connect()
+        try:
+            await self._verify(connection.driver)
+        finally:
+            connection.terminate()
+        self._pid = os.getpid()
+
+    async def _connect(self) -> Connection:
+        return Connection(await self._address.connect())
+
+    async def _verify(self, driver: asyncpg.Connection) -> None:
+        version = driver.get_server_version()
+        if version.major < OLDEST:
+            raise DatabaseUnavailable.because(
+                f"{self}: the server is PostgreSQL {version.major}; Trivet needs {OLDEST} or newer: upgrade it"
+            )
+        try:
+            standby = await driver.fetchval("SELECT pg_is_in_recovery()")
+        except (asyncpg.PostgresError, OSError) as error:
+            reraise(error, self, self.uniques)
+        if standby:
+            raise DatabaseUnavailable.because(
+                f"{self} is a standby, which can not be written: name the primary with DATABASE_URL"
+            )
+
+    async def close(self) -> None:
+        """Finish what runs and disconnect."""
+        if self._pid != os.getpid():  # not open, or inherited by a fork and not ours to close
+            return
+        self._pid = 0
+        await asyncio.gather(*self._later, return_exceptions=True)
+        await self.pool.close()
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def ping(self) -> None:
+        """Return when a trivial statement was answered; raises `DatabaseUnavailable` otherwise."""
+        self._in_process()
+        connection = await self.pool.take()
+        try:
+            await connection.command("SELECT 1")
+        except Exception as error:
+            reraise(error, self, self.uniques)
+        finally:
+            self.pool.give_back(connection)
+
+    # -- tables
+
+    async def create(self, tables: Sequence[sa.Table]) -> None:
+        """Create the schemas, tables and indexes that do not exist; several processes may do so at once.
+
+        Raises:
+            DatabaseUnavailable: A table exists with other columns; the message names them. Or the user may not.
+        """
+        from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
+
+        dialect = compiler("postgresql")
+        schemas = schemas_of(tables)
+        session = WriteSession(self, None)
+        try:
+            driver = await session.driver_connection()
+            await driver.execute(f"SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({CREATING})")
+            existing = await self._existing(driver, schemas)
+            there = {schema for (schema,) in await driver.fetch("SELECT nspname FROM pg_catalog.pg_namespace")}
+            for schema in schemas:
+                if schema not in there:  # a right is needed even to find out that one exists
+                    await driver.execute(str(CreateSchema(schema).compile(dialect=dialect)))
+            for table in tables:
+                columns = existing.get(_place(table))
+                if columns is None:
+                    await driver.execute(str(CreateTable(table).compile(dialect=dialect)))
+                else:
+                    self._agree(table, columns, {column.name for column in table.columns})
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    await driver.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
+            await self._learn(driver, schemas)
+            await session.commit()
+        except asyncpg.InsufficientPrivilegeError as refused:
+            said, user = field_of(refused, "message"), self._address.user
+            raise DatabaseUnavailable.because(
+                f"{self}: {user} may not create tables ({said}): GRANT CREATE ON DATABASE "
+                f"{self._address.database} TO {user}, or create them as their owner and set "
+                "TRIVET_DATABASE__CREATE=false"
+            ) from refused
+        except (asyncpg.PostgresError, OSError) as error:
+            reraise(error, self, self.uniques)
+        finally:
+            await session.close()
+
+    async def check(self, tables: Sequence[sa.Table]) -> None:
+        """Return when every table exists with every column that is used; further columns do not matter.
+
+        Raises:
+            DatabaseUnavailable: Something is missing, or the user may not use it; the message names it.
+        """
+        schemas = schemas_of(tables)
+        connection = await self.pool.take()
+        try:
+            driver = connection.driver
+            existing = await self._existing(driver, schemas)
+            lacking = missing(self, (_shown(t) for t in tables if _place(t) not in existing), "database")
+            if lacking is not None:
+                raise DatabaseUnavailable.because(lacking)
+            for table in tables:
+                wanted = {column.name for column in table.columns}
+                self._agree(table, existing[_place(table)] & wanted, wanted)
+            await self._permitted(driver, tables)
+            await self._learn(driver, schemas)
+        except (asyncpg.PostgresError, OSError) as error:
+            reraise(error, self, self.uniques)
+        finally:
+            self.pool.give_back(connection)
+
+    async def _existing(self, driver: asyncpg.Connection, schemas: Sequence[str]) -> dict[tuple[str, str], set[str]]:
+        found: dict[tuple[str, str], set[str]] = {}
+        for schema, table, column in await driver.fetch(COLUMNS, schemas):
+            found.setdefault((schema, table), set()).add(column)
+        return found
+
+    async def _learn(self, driver: asyncpg.Connection, schemas: Sequence[str]) -> None:
+        """Learn the columns of unique indexes, which errors only name."""
+        for schema, index, columns in await driver.fetch(UNIQUES, schemas):
+            self.uniques[schema, index] = tuple(columns)
+
+    async def _permitted(self, driver: asyncpg.Connection, tables: Sequence[sa.Table]) -> None:
+        user = self._address.user
+        schemas = "SELECT s FROM unnest($1::text[]) AS s WHERE NOT has_schema_privilege(s, 'USAGE')"
+        closed = [schema for (schema,) in await driver.fetch(schemas, schemas_of(tables))]
+        if closed:
+            names = ", ".join(closed)
+            raise DatabaseUnavailable.because(
+                f"{self}: {user} may not use the {'schema' if len(closed) == 1 else 'schemas'} {names}: "
+                f"GRANT USAGE ON SCHEMA {names} TO {user}"
+            )
+        lacks: dict[str, list[str]] = {}
+        for table, right in await driver.fetch(RIGHTS, [_shown(table) for table in tables]):
+            lacks.setdefault(table, []).append(right)
+        if lacks:
+            table, rights = next(iter(lacks.items()))
+            more = f" (and {len(lacks) - 1} more tables)" if len(lacks) > 1 else ""
+            raise DatabaseUnavailable.because(
+                f"{self}: {user} lacks rights on {table}{more}: GRANT {', '.join(rights)} ON {table} TO {user}"
+            )
+
+    def _agree(self, table: sa.Table, existing: set[str], wanted: set[str]) -> None:
+        problem = disagreement(_shown(table), existing, wanted)
+        if problem is not None:
+            raise DatabaseUnavailable.because(f"{self}: {problem}. Migrate it, or in development drop it")
+
+    # -- sessions
+
+    def session(
+        self, *, write: bool, deadline: Deadline | None = None, reads: Reads = "session", snapshot: bool = False
+    ) -> Session:
+        """Return a session; nothing is borrowed or begun yet. There is one node, whatever `reads` says."""
+        self._in_process()
+        if write:
+            return WriteSession(self, deadline)
+        return SnapshotSession(self, deadline) if snapshot else ReadSession(self, deadline)
+
+    def _in_process(self) -> None:
+        if self._pid != os.getpid():
+            raise RuntimeError(f"{self} is not open in this process: await open() after the fork, not before it")
+
+
+def schemas_of(tables: Sequence[sa.Table]) -> list[str]:
+    """Return the schemas that tables are in."""
+    return sorted({table.schema or "public" for table in tables})
+
+
+def _place(table: sa.Table) -> tuple[str, str]:
+    return table.schema or "public", table.name
+
+
+def _shown(table: sa.Table) -> str:
+    return ".".join(_place(table))

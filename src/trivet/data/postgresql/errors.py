@@ -1,0 +1,125 @@
+"""What the driver's and the server's errors are called above this floor.
+
+The server names its errors by five characters (https://www.postgresql.org/docs/current/errcodes-appendix.html), of
+which the first two are a class. What is in no table here is a bug of the statement, and stays what it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NoReturn
+
+import asyncpg
+
+from trivet.core.error import DeadlineExceeded
+from trivet.data.database import Contention, DatabaseUnavailable, UniqueViolated
+
+CONTENTION = frozenset(
+    {
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "55P03",  # lock_not_available
+        "55006",  # object_in_use
+    }
+)
+"""Others are in the way: the whole unit of work may run again."""
+
+UNAVAILABLE: Mapping[str, str] = {
+    "08": "the connection was lost",
+    "53": "the server has no room left: look at its connections, memory and disk",
+    "57P01": "the server is shutting down",
+    "57P02": "the server crashed and recovers",
+    "57P03": "the server is not ready yet: it starts, stops or recovers",
+    "57P04": "the database was dropped",
+    "57P05": "the server closed an idle connection",
+    "58": "the server's disk or operating system reports an error: look at its log",
+    "XX001": "the data of the server is damaged: restore it from a backup",
+    "XX002": "an index of the server is damaged: REINDEX it",
+    "25006": "this server only answers reads, as a standby does: name the primary",
+    "25P03": "the transaction was idle for too long",
+    "25P04": "the transaction took too long",
+    "28": "the server does not let this user in any more: check the user, the password and pg_hba.conf",
+    "3D000": "the database does not exist any more",
+    "42501": "the user lacks a right",
+}
+"""What a code or its class means to whoever runs the process."""
+
+STALE = asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError
+"""The tables changed after the statement was prepared; by now the driver has forgotten what it knew."""
+
+Uniques = Mapping[tuple[str, str], tuple[str, ...]]
+"""The columns of unique indexes, by schema and name."""
+
+
+def translated(error: BaseException, database: object, uniques: Uniques) -> BaseException:
+    """Return the error of the seam that an error stands for; a bug stays what it is.
+
+    Args:
+        error: What was raised.
+        database: Named in messages for whoever runs the process.
+        uniques: The columns of unique indexes.
+    """
+    if isinstance(error, STALE):
+        return Contention()
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded()
+    if isinstance(error, asyncpg.PostgresError):
+        return _of_server(error, database, uniques)
+    if isinstance(error, asyncpg.InterfaceError) and "closed" in str(error):
+        return DatabaseUnavailable.because(f"{database}: the connection was lost ({error})", retry_after=1)
+    if isinstance(error, OSError | asyncpg.InternalClientError):  # the latter where a farewell is read too late
+        return DatabaseUnavailable.because(f"{database}: the connection was lost ({error})", retry_after=1)
+    return error
+
+
+def _of_server(error: asyncpg.PostgresError, database: object, uniques: Uniques) -> BaseException:
+    code = field_of(error, "sqlstate")
+    if code == "23505":
+        return UniqueViolated(columns_of(error, uniques))
+    if code in CONTENTION:
+        return Contention()
+    if code == "57014":  # query_canceled; what we cancel ourselves never gets here
+        return DeadlineExceeded()
+    meaning = UNAVAILABLE.get(code) or UNAVAILABLE.get(code[:2])
+    if meaning is not None:
+        return DatabaseUnavailable.because(f"{database}: {meaning} ({field_of(error, 'message')})", retry_after=1)
+    bug: BaseException = error
+    return bug
+
+
+def columns_of(error: asyncpg.PostgresError, uniques: Uniques) -> tuple[str, ...]:
+    """Return the columns of the constraint that was violated: by the index's name, or as the detail has them.
+
+    The detail is ``Key (a, b)=(1, 2) already exists.`` in the language of the server.
+    """
+    known = uniques.get((field_of(error, "schema_name"), field_of(error, "constraint_name")))
+    if known is not None:
+        return known
+    named = re.search(r"\(([^()]*)\)=\(", field_of(error, "detail"))
+    if named is not None:
+        return tuple(name.strip().strip('"') for name in named[1].split(","))
+    return (field_of(error, "constraint_name") or "?",)
+
+
+def field_of(error: asyncpg.PostgresError, name: str) -> str:
+    """Return one field of the server's message, empty where it has none; the driver sets them as attributes."""
+    value = getattr(error, name, None)
+    return value if isinstance(value, str) else ""
+
+
+def lost(error: BaseException) -> bool:
+    """Whether the connection broke before the statement was answered."""
+    if isinstance(error, asyncpg.PostgresError):
+        return isinstance(error, asyncpg.PostgresConnectionError) or field_of(error, "sqlstate").startswith("57P0")
+    if isinstance(error, STALE | TimeoutError):
+        return False
+    return isinstance(error, OSError | asyncpg.InternalClientError)
+
+
+def reraise(error: BaseException, database: object, uniques: Uniques) -> NoReturn:
+    """Raise an error under its name above this floor, and what has none there as it is."""
+    known = translated(error, database, uniques)
+    if known is error:
+        raise error
+    raise known from error

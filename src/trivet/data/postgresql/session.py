@@ -1,0 +1,324 @@
+"""Three sessions: reads that borrow per statement, a snapshot, and a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import asyncpg
+
+from trivet.core.clock import Deadline
+from trivet.core.error import DeadlineExceeded
+from trivet.data.database import DatabaseUnavailable, Row, TransactionFailed
+from trivet.data.postgresql.connection import Connection
+from trivet.data.postgresql.errors import STALE, lost, reraise
+from trivet.data.statement import Statement
+from trivet.data.waiting import uninterrupted
+
+if TYPE_CHECKING:
+    from trivet.data.postgresql.database import PostgresDatabase
+
+R = TypeVar("R")
+
+FINISH_SECONDS = 10.0
+"""How long a COMMIT, which no deadline ends, may take before the connection counts as lost."""
+
+
+class _Session:
+    """What the three have in common: one statement at a time, at most one connection."""
+
+    __slots__ = ("_connection", "_database", "_deadline", "_turn")
+
+    writes = False
+
+    def __init__(self, database: PostgresDatabase, deadline: Deadline | None) -> None:
+        self._database = database
+        self._deadline = deadline
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+
+    def _in_time(self) -> None:
+        if self._deadline is not None and self._deadline.remaining() <= 0:
+            raise DeadlineExceeded()
+
+    def _fail(self, error: BaseException, connection: Connection | None = None) -> NoReturn:
+        if connection is not None and isinstance(error, STALE):
+            self._database.pool.renew(connection)
+        reraise(error, self._database, self._database.uniques)
+
+    def _let_go(self) -> None:
+        """Give the connection back, clean or not; never waits."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._database.pool.give_back(connection)
+
+
+class ReadSession(_Session):
+    """Reads, each statement on its own and on a connection that is borrowed for as long as it runs."""
+
+    __slots__ = ()
+
+    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
+        """Run a statement and return its rows as the driver gives them; see `Session.fetch`."""
+        form, deadline, pool = statement.on("postgresql"), self._deadline, self._database.pool
+        async with self._turn:
+            self._in_time()
+            kept = self._connection
+            if kept is not None:
+                return await self._run(kept, lambda: kept.fetch(form, values, deadline))
+            connection = await pool.take(deadline)
+            try:
+                return await connection.fetch(form, values, deadline)
+            except BaseException as error:
+                if not (lost(error) and form.reads):
+                    self._fail(error)
+            finally:
+                pool.give_back(connection)
+            # The server or the way to it went away before it answered. Nothing was changed, so: once more.
+            again = await pool.take(deadline)
+            try:
+                return await again.fetch(form, values, deadline)
+            except BaseException as error:
+                self._fail(error)
+            finally:
+                pool.give_back(again)
+
+    async def _run(self, connection: Connection, act: Callable[[], Awaitable[R]]) -> R:
+        try:
+            return await act()
+        except BaseException as error:
+            self._fail(error, connection)
+
+    async def execute(self, statement: Statement, values: Sequence[Any]) -> int:
+        """Refuse: this session does not write."""
+        raise RuntimeError("a reading session can not change anything: the operation has to be a command")
+
+    async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
+        """Refuse: this session does not write."""
+        raise RuntimeError("a reading session can not change anything: the operation has to be a command")
+
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """Refuse: this session does not write."""
+        raise RuntimeError("a reading session can not change anything: the operation has to be a command")
+
+    async def commit(self) -> None:
+        """End what was lent; nothing was begun otherwise."""
+        await self.close()
+
+    async def rollback(self) -> None:
+        """End what was lent; nothing was begun otherwise."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Return what is borrowed."""
+        self._let_go()
+
+    async def driver_connection(self) -> asyncpg.Connection:
+        """Return a connection that this session keeps until it is closed."""
+        async with self._turn:
+            self._in_time()
+            if self._connection is None:
+                self._connection = await self._database.pool.take(self._deadline)
+            self._connection.lent = True
+            return self._connection.driver
+
+
+class SnapshotSession(ReadSession):
+    """Reads everything as of its first statement, in a transaction of its own."""
+
+    __slots__ = ()
+
+    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
+        """Run a statement and return its rows as the driver gives them; see `Session.fetch`."""
+        async with self._turn:
+            connection = await self._held()
+            return await self._run(
+                connection, lambda: connection.fetch(statement.on("postgresql"), values, self._deadline)
+            )
+
+    async def _held(self) -> Connection:
+        self._in_time()
+        if self._connection is None:
+            connection = await self._database.pool.take(self._deadline)
+            try:
+                await connection.command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", self._deadline)
+            except BaseException as error:
+                self._database.pool.give_back(connection)
+                self._fail(error)
+            self._connection = connection
+        return self._connection
+
+    async def driver_connection(self) -> asyncpg.Connection:
+        """Return the connection that holds the snapshot."""
+        async with self._turn:
+            connection = await self._held()
+            connection.lent = True
+            return connection.driver
+
+
+class WriteSession(_Session):
+    """One transaction, from the first statement to `commit`, `rollback` or `close`."""
+
+    __slots__ = ("_closed", "_depth", "_failed")
+
+    writes = True
+
+    def __init__(self, database: PostgresDatabase, deadline: Deadline | None) -> None:
+        super().__init__(database, deadline)
+        self._failed = self._closed = False
+        self._depth = 0
+
+    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
+        """Run a statement and return its rows as the driver gives them; see `Session.fetch`."""
+        async with self._turn:
+            connection = await self._held()
+            try:
+                return await connection.fetch(statement.on("postgresql"), values, self._deadline)
+            except BaseException as error:
+                self._failed = True
+                self._fail(error, connection)
+
+    async def execute(self, statement: Statement, values: Sequence[Any]) -> int:
+        """Run a statement and return how many rows it changed; see `Session.execute`."""
+        async with self._turn:
+            connection = await self._held()
+            try:
+                return await connection.execute(statement.on("postgresql"), values, self._deadline)
+            except BaseException as error:
+                self._failed = True
+                self._fail(error, connection)
+
+    async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
+        """Run a statement once for each sequence of values; see `Session.execute_many`."""
+        async with self._turn:
+            connection = await self._held()
+            try:
+                await connection.execute_many(statement.on("postgresql"), values, self._deadline)
+            except BaseException as error:
+                self._failed = True
+                self._fail(error, connection)
+
+    async def _held(self) -> Connection:
+        if self._failed or self._closed:
+            raise TransactionFailed()
+        self._in_time()
+        if self._connection is None:
+            connection = await self._begun()
+            if self._closed:  # while it waited: nobody would ever give it back
+                self._database.pool.give_back(connection)
+                raise TransactionFailed()
+            self._connection = connection
+        return self._connection
+
+    async def _begun(self) -> Connection:
+        database, deadline = self._database, self._deadline
+        for last in (False, True):  # what broke before anything began may begin on another connection
+            connection = await database.pool.take(deadline)
+            try:
+                await connection.command(database.begin, deadline)
+            except BaseException as error:
+                database.pool.give_back(connection)
+                if last or not lost(error):
+                    self._fail(error)
+            else:
+                return connection
+        raise AssertionError("unreachable")
+
+    async def commit(self) -> None:
+        """Make everything durable, or keep nothing; see `Session.commit`."""
+        async with self._turn:  # a statement of a task that was left behind must not run beside it
+            if self._failed:
+                await self._undo()
+                raise TransactionFailed()
+            if self._connection is not None:
+                await uninterrupted(self._commit(self._connection))
+
+    async def _commit(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(FINISH_SECONDS):
+                status = await connection.command("COMMIT")
+        except TimeoutError as late:
+            connection.terminate()
+            raise DatabaseUnavailable.because(
+                f"{self._database}: no answer to a COMMIT; it may have been kept or not"
+            ) from late
+        except BaseException as error:
+            self._fail(error, connection)
+        finally:
+            self._let_go()
+        if status != "COMMIT":  # the server rolled back: a statement failed and its error was kept from us
+            raise TransactionFailed()
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo what happened inside when it raises, and only that; see `Session.savepoint`."""
+        async with self._turn:
+            connection = await self._held()
+            self._depth += 1
+            name = f"s{self._depth}"
+            await self._mark(connection, f"SAVEPOINT {name}")
+        try:
+            yield
+            if self._failed:  # the error of a statement was kept from us; what happened inside is undone all the same
+                raise TransactionFailed()
+        except BaseException:
+            if connection is self._connection and not connection.closed:
+                await uninterrupted(self._back_to(connection, name))
+            raise
+        else:
+            async with self._turn:
+                await self._mark(await self._held(), f"RELEASE {name}")
+        finally:
+            self._depth -= 1
+
+    async def _mark(self, connection: Connection, sql: str) -> None:
+        try:
+            await connection.command(sql, self._deadline)
+        except BaseException as error:
+            self._failed = True
+            self._fail(error, connection)
+
+    async def _back_to(self, connection: Connection, name: str) -> None:
+        """Go back to a savepoint; where that fails the transaction has failed, and whoever goes on finds out."""
+        self._failed = True
+        try:
+            async with self._turn, asyncio.timeout(FINISH_SECONDS):
+                await connection.command(f"ROLLBACK TO {name}")
+                await connection.command(f"RELEASE {name}")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return
+        self._failed = False
+
+    async def rollback(self) -> None:
+        """Undo everything since the transaction began and return the connection."""
+        if self._connection is not None:
+            await uninterrupted(self._rolled_back())
+        self._failed = False
+
+    async def _rolled_back(self) -> None:
+        async with self._turn:
+            await self._undo()
+
+    async def _undo(self) -> None:
+        connection, self._connection, self._failed = self._connection, None, False
+        if connection is not None:
+            await self._database.pool.tidy(connection)
+
+    async def close(self) -> None:
+        """Undo what was not committed, for good: a task that outlived its handler can not begin anew."""
+        self._closed = True
+        if self._connection is None:
+            return
+        if self._turn.locked():  # a task that was left behind waits for a statement; it ends at its deadline
+            self._database.later(self._rolled_back())
+        else:
+            self._let_go()
+
+    async def driver_connection(self) -> asyncpg.Connection:
+        """Return the driver's connection with this transaction open on it."""
+        async with self._turn:
+            connection = await self._held()
+            connection.lent = True
+            return connection.driver

