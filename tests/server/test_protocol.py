@@ -12,17 +12,18 @@ import pytest
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.usefixtures("kind")
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
+def served(kind: str) -> Iterator[Served]:
     limits = {"TRIVET_LIMITS__HEADERS": "4096", "TRIVET_LIMITS__URL": "1024"}
     with serve("plain:app", app_dir=HERE, environ=limits) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
-def impatient() -> Iterator[Served]:
+def impatient(kind: str) -> Iterator[Served]:
     """A server that waits half a second for a head."""
     with serve("plain:app", app_dir=HERE, environ={"TRIVET_SERVER__HEAD_TIMEOUT": "0.5"}) as served:
         yield served
@@ -62,17 +63,30 @@ def problem(answer: bytes) -> tuple[int, str]:
     "request_bytes",
     [
         b"nonsense\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
         b"GET / HTTP/1.1\r\nname with spaces: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: many\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
     ],
-    ids=["words", "version", "name", "length", "smuggling", "TLS", "path"],
+    ids=["words", "name", "length", "smuggling", "TLS", "path"],
 )
 def test_what_is_not_http_is_answered_with_a_problem(request_bytes: bytes, served: Served) -> None:
     assert problem(send(served, request_bytes)) == (400, "MALFORMED_REQUEST")
+
+
+def test_a_version_that_is_none_is_refused_or_taken_for_1_0(kind: str, served: Served) -> None:
+    answer = send(served, b"GET / HTTP/9.9\r\n\r\n")
+    if kind == "envoy":  # it serves HTTP/1.0, and what is not 1.1 is that
+        assert answer.startswith(b"HTTP/1.0 200")
+    else:
+        assert problem(answer) == (400, "MALFORMED_REQUEST")
+
+
+@pytest.mark.parametrize("path", [b"/%ff", b"/%c3", b"/%ed%a0%80", b"/%", b"/%zz"])
+def test_a_path_that_is_not_utf_8_is_refused(path: bytes, served: Served) -> None:
+    answer = send(served, b"GET " + path + b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert problem(answer) == (400, "MALFORMED_PATH")
 
 
 def test_a_head_that_never_ends_is_refused(served: Served) -> None:

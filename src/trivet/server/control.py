@@ -18,20 +18,50 @@ LENGTH = 4
 MESSAGE_BYTES_MAX = 256 * 1024 * 1024
 
 
+class Embedding(Struct):
+    """What a worker must be told whose interpreter is embedded in Envoy.
+
+    Attributes:
+        executable: ``sys.executable`` of the supervisor, and so on.
+        base_prefix: ``sys.base_prefix``; differs from ``sys.prefix`` in a virtual environment.
+        base_exec_prefix: ``sys.base_exec_prefix``.
+        path: ``sys.path``.
+        environ: Variables that only Envoy was to see, as they were before; ``None`` for one that was not there.
+        descriptors: What Envoy has open that child processes must not get.
+        ports: Where Envoy listens.
+        admin: The socket of Envoy's own administration.
+        supervisor: Process id of the supervisor.
+        directory: Where this run's sockets are; removed by whoever ends last.
+    """
+
+    executable: str
+    base_prefix: str
+    base_exec_prefix: str
+    path: tuple[str, ...]
+    environ: dict[str, str | None]
+    descriptors: tuple[int, ...]
+    ports: tuple[int, ...]
+    admin: str
+    supervisor: int
+    directory: str
+
+
 class Order(Struct):
     """What a worker is to do.
 
     Attributes:
         target: The application.
-        sockets: Descriptors of the listening sockets.
         control: Descriptor of the socket to the supervisor.
         name: Names the worker in logs and metrics.
+        sockets: Descriptors of the listening sockets, where the supervisor holds them.
+        embedding: For a worker that is Envoy.
     """
 
     target: Target
-    sockets: tuple[int, ...]
     control: int
     name: str
+    sockets: tuple[int, ...] = ()
+    embedding: Embedding | None = None
 
 
 class Ready(Struct, tag=True):

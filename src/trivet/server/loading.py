@@ -17,8 +17,9 @@ from trivet.core.shape import Struct
 from trivet.settings import SettingsError
 
 OURS = Path(__file__).resolve().parents[1]
-LIBRARIES = tuple(
-    Path(path).resolve() for name, path in sysconfig.get_paths().items() if name in ("stdlib", "purelib", "platlib")
+LIBRARIES = (
+    Path(traceback.__file__).resolve().parent,  # `sysconfig` of an embedded interpreter is wrong about this one
+    *(Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")),
 )
 
 

@@ -7,15 +7,11 @@ import itertools
 import os
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-import msgspec
-
-from trivet.server.control import Ask, Channel, Drain, Failed, FromWorker, Order, Ready, Report
-from trivet.server.loading import Target
+from trivet.server.control import Ask, Channel, Drain, Failed, FromWorker, Ready, Report
 
 EXIT_SECONDS = 5.0
 """How long a process may take to end after its socket closed."""
@@ -30,9 +26,7 @@ class Process:
 
     Args:
         name: Names it in logs and metrics.
-        target: The application.
-        sockets: Listening sockets that it gets.
-        environ: Its environment.
+        start: Starts it with the other end of the socket to it.
 
     Attributes:
         ready: Done when the worker serves; holds `CannotStart` when it does not.
@@ -42,17 +36,11 @@ class Process:
         sources: Directories of the user's code that it loaded.
     """
 
-    def __init__(self, name: str, target: Target, sockets: Sequence[socket.socket], environ: Mapping[str, str]) -> None:
+    def __init__(self, name: str, start: Callable[[socket.socket], subprocess.Popen[bytes]]) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        descriptors = tuple(sock.fileno() for sock in sockets)
-        order = Order(target=target, sockets=descriptors, control=theirs.fileno(), name=name)
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-                [sys.executable, "-m", "trivet.server.worker", msgspec.json.encode(order).decode()],
-                pass_fds=(*descriptors, theirs.fileno()),
-                env=dict(environ),
-            )
+            self._process = start(theirs)
         loop = asyncio.get_running_loop()
         self.name = name
         self.pid = self._process.pid

@@ -9,14 +9,21 @@ from contextlib import suppress
 from typing import Any
 
 from trivet.core.shape import Struct
+from trivet.server.cores import usable_cores
+from trivet.server.envoy.available import missing
+from trivet.server.launcher import Launcher, UvicornLauncher
 from trivet.server.listen import CannotListen, listen, url_of
 from trivet.server.loading import Target
 from trivet.server.process import environment
 from trivet.server.reload import Watch
-from trivet.server.supervisor import Listeners, Supervisor
+from trivet.server.supervisor import Supervisor
 from trivet.settings import Settings, environment_of
 from trivet.settings.load import Provenance
 from trivet.telemetry.log import Logger, Sink
+
+
+class CannotServe(Exception):
+    """The server that was asked for can not run here; the message says why and what to do."""
 
 
 class Address(Struct):
@@ -56,6 +63,7 @@ def serve(
 
     Raises:
         CannotListen: A port is taken, or an address is not this machine's.
+        CannotServe: Envoy was asked for and can not run here.
     """
     server = settings.server
     log = Logger(Sink(format=settings.log.format, level=settings.log.level, colour=colour))
@@ -68,23 +76,41 @@ def serve(
     )
     management = _listen_management(settings, provenance)
     address = Address(url=url_of(serving), management_url=url_of(management) if management else None)
+    envoy = _envoy(settings, log)
     # Replaced workers must read what their predecessors signed, also when the key is a random one.
     told = {**flags, "secret_key": settings.secret_key, "environment": settings.environment}
     if management:  # their pages link to the port that was found, not to the one that was asked for
         told["server.management_port"] = management[0].getsockname()[1]
 
+    workers = server.workers or (1 if settings.database.private else usable_cores())
+    environ = environment(environment_of({path: value for path, value in told.items() if value is not None}))
+
     def begun() -> None:
-        log.info("serving", url=address.url, management_url=address.management_url or "off", workers=server.workers)
+        log.info(
+            "serving",
+            url=address.url,
+            management_url=address.management_url or "off",
+            workers=workers,
+            server="envoy" if envoy else "uvicorn",
+        )
         if started is not None:
             started(address)
 
     async def run() -> int:
+        launcher: Launcher
+        if envoy:
+            from trivet.server.envoy.launcher import EnvoyLauncher, reserve
+
+            launcher = EnvoyLauncher(target, reserve(serving), settings, environ, log)
+        else:
+            launcher = UvicornLauncher(target, serving, environ)
         supervisor = Supervisor(
-            target,
+            launcher,
+            workers,
             server,
-            Listeners(serving=tuple(serving), management=tuple(management)),
-            environ=environment(environment_of({path: value for path, value in told.items() if value is not None})),
+            management=management,
             log=log,
+            patient=settings.development,
             watch=Watch([target.directory]) if reload else None,
             started=begun,
             failed=failed,
@@ -97,6 +123,23 @@ def serve(
         for sock in (*serving, *management):
             with suppress(OSError):
                 sock.close()
+
+
+def _envoy(settings: Settings, log: Logger) -> bool:
+    """Whether Envoy serves.
+
+    Raises:
+        CannotServe: It was asked for and can not run here.
+    """
+    if settings.server.kind == "uvicorn":
+        return False
+    lacks = missing()
+    if lacks is None:
+        return True
+    if settings.server.kind == "envoy":
+        raise CannotServe(f"Envoy can not serve here: {lacks}\n    Mend that, or set TRIVET_SERVER__KIND=uvicorn.")
+    log.warning(f"uvicorn serves, without HTTP/2 and HTTP/3, because Envoy can not: {lacks}")
+    return False
 
 
 def _listen_management(settings: Settings, provenance: Provenance) -> list[socket.socket]:

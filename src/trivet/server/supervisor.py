@@ -16,15 +16,15 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
+from weakref import WeakSet
 
-from trivet.core.shape import Struct
 from trivet.server.backoff import failures_after, restart_delay
 from trivet.server.control import Drain
 from trivet.server.fleet import Fleet
-from trivet.server.loading import Target
+from trivet.server.launcher import Launcher
 from trivet.server.management import Management, Page
 from trivet.server.process import CannotStart, Process, how
 from trivet.server.reload import Watch
@@ -55,27 +55,16 @@ class Slot:
         self.failures = 0
 
 
-class Listeners(Struct):
-    """The sockets of a supervisor.
-
-    Attributes:
-        serving: Where requests come in.
-        management: Where `/metrics` is; empty when it is off.
-    """
-
-    serving: tuple[socket.socket, ...]
-    management: tuple[socket.socket, ...] = ()
-
-
 class Supervisor:
     """Runs workers until it is told to end.
 
     Args:
-        target: The application.
+        launcher: Starts the workers.
+        workers: How many.
         settings: How to serve.
-        listeners: Sockets that are bound already; the supervisor closes them.
-        environ: The environment of the workers.
+        management: Listening sockets for `/metrics`; empty when it is off.
         log: Where it says what happens.
+        patient: Whether a worker that does not respond is left alone, because it may be stopped in a debugger.
         watch: Notices changed files, in development.
         started: Called once, when all workers serve.
         failed: Called with the reason when the application can not be served.
@@ -83,28 +72,30 @@ class Supervisor:
 
     def __init__(
         self,
-        target: Target,
+        launcher: Launcher,
+        workers: int,
         settings: ServerSettings,
-        listeners: Listeners,
         *,
-        environ: Mapping[str, str],
+        management: Sequence[socket.socket] = (),
         log: Logger,
+        patient: bool = False,
         watch: Watch | None = None,
         started: Callable[[], None] = lambda: None,
         failed: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        self._target = target
+        self._launcher = launcher
         self._settings = settings
-        self._listeners = listeners
-        self._environ = dict(environ)
+        self._management = management
         self._log = log
+        self._patient = patient
         self._watch = watch
         self._started = started
         self._failed = failed
-        self._slots = [Slot(str(number + 1)) for number in range(settings.workers)]
+        self._slots = [Slot(str(number + 1)) for number in range(workers)]
         self._alive: set[Process] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._turn = asyncio.Lock()  # one replacement of workers at a time
+        self._announced = False
         self._ending = asyncio.Event()
         self._now = asyncio.Event()
         self._signal = 0
@@ -121,7 +112,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         management = Management({"/metrics": self._metrics, "/livez": self._livez, "/readyz": self._readyz})
         try:
-            await management.start(self._listeners.management)
+            await management.start(self._management)
             if not await self._start() and not self._ending.is_set():
                 return 1
             await self._ending.wait()
@@ -134,6 +125,7 @@ class Supervisor:
             management.close()
             for task in self._tasks:
                 task.cancel()
+            self._launcher.close()
 
     # -- starting
 
@@ -152,14 +144,20 @@ class Supervisor:
                 return False
             self._log.info(WAITING)
         else:
-            self._started()
+            self._announce()
         self._later(self._pulse())
         if self._watch is not None:
             self._later(self._follow(self._watch))
         return True
 
+    def _announce(self) -> None:
+        if not self._announced:
+            self._announced = True
+            self._started()
+
     def _spawn(self, slot: Slot) -> Process:
-        process = Process(slot.name, self._target, self._listeners.serving, self._environ)
+        replaces = slot.current is not None and slot.current.serving
+        process = Process(slot.name, lambda control: self._launcher.start(slot.name, control, replaces=replaces))
         slot.current = process
         self._alive.add(process)
         self._later(self._tend(slot, process))
@@ -180,6 +178,7 @@ class Supervisor:
                 f"worker {process.name} was not ready within {self._settings.start_timeout:g} s "
                 "(TRIVET_SERVER__START_TIMEOUT)"
             ) from None
+        self._launcher.serves(process.name)
         if self._watch is not None:
             self._watch.add(process.sources)
 
@@ -221,12 +220,22 @@ class Supervisor:
     # -- watching
 
     async def _pulse(self) -> None:
+        quiet: WeakSet[Process] = WeakSet()
         while True:
             await asyncio.sleep(min(PULSE_SECONDS, self._settings.worker_timeout / 3))
             await self._ask_all()
             for process in list(self._alive):
                 silent = time.monotonic() - process.answered
-                if process.serving and silent > self._settings.worker_timeout:
+                if not process.serving or silent <= self._settings.worker_timeout:
+                    continue
+                if self._patient:
+                    if process not in quiet:
+                        quiet.add(process)
+                        self._log.warning(
+                            f"worker {process.name} (pid {process.pid}) has not responded for {silent:.0f} s: "
+                            "it waits in a debugger, or code of the app blocks it"
+                        )
+                else:
                     self._log.error(
                         f"worker {process.name} (pid {process.pid}) did not respond for {silent:.0f} s; ending it"
                     )
@@ -263,30 +272,40 @@ class Supervisor:
         self._later(self._roll())
 
     async def _roll(self) -> None:
-        """Replace every worker by a new one that serves before the old one stops."""
         async with self._turn:
             self._log.info("replacing the workers one by one")
             order = Drain(wait=0, idle=self._settings.drain_wait, timeout=self._settings.drain_timeout)
-            for slot in self._slots:
-                if self._ending.is_set():
-                    return
-                old = slot.current
-                new = self._spawn(slot)
-                try:
-                    await self._is_ready(new)
-                except CannotStart as refused:
-                    slot.current = old if old in self._alive else None
-                    self._log.error(f"the new worker can not serve, the old ones stay: {refused}")
-                    if slot.current is None:
-                        slot.failures += 1
-                        self._later(self._revive(slot, f"worker {slot.name} crashed meanwhile"))
-                    return
-                self._restarts.bind("hangup").inc()
-                slot.failures = 0
-                if old is not None and not old.ended.done():
-                    old.drain(order)
-                    await self._gone(old, order)
-            self._log.info("the workers are replaced")
+            try:
+                await self._replace_each(order, "hangup")
+            except CannotStart as refused:
+                self._log.error(f"the new worker can not serve, the old ones stay: {refused}")
+            else:
+                self._log.info("the workers are replaced")
+
+    async def _replace_each(self, order: Drain, why: str) -> None:
+        """Replace every worker by a new one that serves before the old one stops.
+
+        Raises:
+            CannotStart: A new one does not serve; it and those after it are not replaced.
+        """
+        for slot in self._slots:
+            if self._ending.is_set():
+                return
+            old = slot.current
+            new = self._spawn(slot)
+            try:
+                await self._is_ready(new)
+            except CannotStart:
+                slot.current = old if old in self._alive else None
+                if slot.current is None and old is not None:
+                    slot.failures += 1
+                    self._later(self._revive(slot, f"worker {slot.name} crashed meanwhile"))
+                raise
+            self._restarts.bind(why).inc()
+            slot.failures = 0
+            if old is not None and not old.ended.done():
+                old.drain(order)
+                await self._gone(old, order)
 
     async def _gone(self, process: Process, order: Drain) -> None:
         limit = order.wait + order.timeout + self._settings.close_timeout + 2
@@ -297,7 +316,7 @@ class Supervisor:
             await asyncio.wait({process.ended}, timeout=2)
 
     async def _follow(self, watch: Watch) -> None:
-        """Run the new code whenever files change; requests wait in the socket's queue meanwhile."""
+        """Run the new code whenever files change."""
         while not self._ending.is_set():
             for process in self._alive:
                 watch.add(process.sources)
@@ -306,19 +325,33 @@ class Supervisor:
                 self._log.info(
                     f"{files[0]} changed; reloading" if len(files) == 1 else f"{len(files)} files changed; reloading"
                 )
-                old = [slot.current for slot in self._slots if slot.current is not None]
-                for process in old:
-                    process.drain(RELOAD_DRAIN)
                 try:
-                    for process in [self._spawn(slot) for slot in self._slots]:
-                        await self._is_ready(process)
+                    if self._launcher.queues:
+                        await self._replace_all()
+                    else:
+                        await self._replace_each(RELOAD_DRAIN, "reload")
                 except CannotStart as refused:
                     self._failed(str(refused))
                     self._log.info(WAITING)
                 else:
-                    self._restarts.bind("reload").inc()
-                for process in old:
-                    await self._gone(process, RELOAD_DRAIN)
+                    self._announce()
+
+    async def _replace_all(self) -> None:
+        """Replace all workers at once: no request is answered by old code any more, new ones wait in the queue.
+
+        Raises:
+            CannotStart: A new worker does not serve.
+        """
+        old = [slot.current for slot in self._slots if slot.current is not None]
+        for process in old:
+            process.drain(RELOAD_DRAIN)
+        try:
+            for process in [self._spawn(slot) for slot in self._slots]:
+                await self._is_ready(process)
+            self._restarts.bind("reload").inc()
+        finally:
+            for process in old:
+                await self._gone(process, RELOAD_DRAIN)
 
     # -- ending
 
@@ -332,8 +365,7 @@ class Supervisor:
         settings = self._settings
         order = Drain(wait=settings.drain_wait, idle=0, timeout=settings.drain_timeout)
         self._log.info("ending", drain_wait=settings.drain_wait, drain_timeout=settings.drain_timeout)
-        for sock in self._listeners.serving:
-            sock.close()  # the workers have it still; when the last of them closes it, nobody listens
+        self._launcher.stop_listening()
         for process in self._alive:
             process.drain(order)
         gone = asyncio.gather(*(self._gone(process, order) for process in self._alive))

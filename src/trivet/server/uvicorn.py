@@ -11,30 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import socket
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
-from uuid import uuid4
 
-import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from trivet.contracts.problem import (
     HeadersTooLarge,
+    MalformedPath,
     MalformedRequest,
     RequestTimeout,
     UrlTooLong,
     VersionNotSupported,
-    slug_of,
-    status_of,
 )
 from trivet.core.error import Error
 from trivet.server.interface import ASGIApp
 from trivet.server.listen import options
+from trivet.server.refusal import refusal
+from trivet.server.target import is_host, is_valid
 from trivet.settings import Settings
 
 TICK_SECONDS = 0.05
@@ -42,7 +40,6 @@ LINGER_SECONDS = 1.0
 """How long the rest of a refused request is dropped before its connection is closed for good."""
 
 CLOSE = [(b"connection", b"close")]
-HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.v]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 
 
 def fault_of(version: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> type[Error] | None:
@@ -58,7 +55,9 @@ def fault_of(version: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1") or b"#" in target:
         return MalformedRequest
-    return MalformedRequest if hosts and not HOST.fullmatch(hosts[0]) else None
+    if hosts and not is_host(hosts[0]):
+        return MalformedRequest
+    return None if is_valid(target) else MalformedPath
 
 
 def length_of(headers: Sequence[tuple[bytes, bytes]]) -> int:
@@ -185,23 +184,8 @@ class Connection(HttpToolsProtocol):
             if cycle.response_started:
                 self.transport.close()  # in the middle of an answer nothing else can be said
                 return
-        status = status_of(kind)
-        request_id = str(uuid4())
-        problem = {
-            "type": f"/problems/{slug_of(kind)}",
-            "title": kind.message,
-            "status": status,
-            "code": kind.code.name.lower(),
-            "reason": kind.reason,
-            "instance": f"urn:request:{request_id}",
-        }
-        body = msgspec.json.encode(problem)
-        fields = [
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"request-id", request_id.encode()),
-            (b"connection", b"close"),
-        ]
+        status, fields, body = refusal(kind)
+        fields.append((b"connection", b"close"))
         head = [name + b": " + value + b"\r\n" for name, value in fields]
         self.transport.write(b"".join([STATUS_LINE[status], *head, b"\r\n", body]))
         self.linger()

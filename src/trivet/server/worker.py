@@ -59,8 +59,6 @@ class Worker:
     async def run(self) -> int:
         """Serve until told to end; returns the exit status."""
         await self._channel.open()
-        now = Drain(wait=self._settings.drain_wait, idle=0, timeout=self._settings.drain_timeout)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end, now)
         try:
             await self._lifespan.startup()
         except Exception as failed:
@@ -80,6 +78,10 @@ class Worker:
         await self._close()
         await self._channel.close()
         return 0
+
+    def end(self) -> None:
+        """End in order, on SIGTERM."""
+        self._end(Drain(wait=self._settings.drain_wait, idle=0, timeout=self._settings.drain_timeout))
 
     async def _listen(self) -> None:
         try:
@@ -178,6 +180,22 @@ def _reason(target: Target, error: Exception) -> str:
     return str(error) if "cannot start" in str(error) else f"{target} can not start: {error}"
 
 
+def open_app(order: Order, control: socket.socket) -> tuple[ASGIApp, Settings, Logger] | None:
+    """Load what the order names; ``None`` when that fails, which the supervisor then knows."""
+    try:
+        settings, _ = load(os.environ)
+        log = Logger(Sink(format=settings.log.format, level=settings.log.level)).bind(worker=order.name)
+        capture(log)
+        return load_app(order.target), settings, log
+    except (CannotLoad, SettingsError) as failed:
+        cause = failed.__cause__ or failed
+        message: FromWorker = Failed(reason=str(failed), sources=tuple(sources(cause)))
+        with suppress(OSError):
+            control.setblocking(True)
+            control.sendall(frame(message))
+        return None
+
+
 def main(text: str) -> int:
     """Carry out an order, given as JSON; returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -187,23 +205,18 @@ def main(text: str) -> int:
         os.set_inheritable(descriptor, False)
     control = socket.socket(fileno=order.control)
     control.setblocking(False)
-    try:
-        settings, _ = load(os.environ)
-        capture(Logger(Sink(format=settings.log.format, level=settings.log.level)).bind(worker=order.name))
-        app = load_app(order.target)
-    except (CannotLoad, SettingsError) as failed:
-        cause = failed.__cause__ or failed
-        message: FromWorker = Failed(reason=str(failed), sources=tuple(sources(cause)))
-        with suppress(OSError):
-            control.setblocking(True)
-            control.sendall(frame(message))
+    opened = open_app(order, control)
+    if opened is None:
         return CANNOT_START
+    app, settings, _ = opened
 
     from trivet.server.uvicorn import UvicornServer, loop_factory
 
     async def run() -> int:
         channel: Channel[FromSupervisor] = Channel(control, FromSupervisor)
-        return await Worker(app, settings, order, channel, UvicornServer(settings)).run()
+        worker = Worker(app, settings, order, channel, UvicornServer(settings))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.end)
+        return await worker.run()
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(run())

@@ -326,7 +326,7 @@ RULES = (
     Rule(
         reads=("environment", "server.workers", "secret_key"),
         title="secret_key",
-        broken=lambda s, given: not s.development and s.server.workers > 1 and "secret_key" not in given,
+        broken=lambda s, given: not s.development and (s.server.workers or 0) > 1 and "secret_key" not in given,
         problem="is not set, and several workers in production must share one",
         mend='Set TRIVET_SECRET_KEY, or TRIVET_SECRET_KEY_FILE, to what `python -c "import secrets; '
         'print(secrets.token_urlsafe(32))"` prints.',
@@ -368,7 +368,7 @@ RULES = (
     Rule(
         reads=("server.workers", "database.url"),
         title="database.url",
-        broken=lambda s, given: s.server.workers > 1 and s.database.url.reveal() in ("sqlite://", "sqlite:///:memory:"),
+        broken=lambda s, given: (s.server.workers or 0) > 1 and s.database.private,
         problem="is a private database, and each worker would have its own",
         mend="Use a file (sqlite:///name.db), or one worker.",
     ),

@@ -35,7 +35,10 @@ class ServerSettings(Struct):
     Attributes:
         host: Address to listen on.
         port: Port to listen on; 0 picks a free one.
-        workers: Processes that serve requests.
+        kind: `envoy` has HTTP/2 and HTTP/3 and hands its sockets on; `uvicorn` runs everywhere and has HTTP/1.1 only;
+            `auto` is Envoy where it can run.
+        workers: Processes that serve requests. When not set, as many as there are cores to use; one in development,
+            and with a private database.
         management_host: Address of the listener for `/metrics`, `/livez` and `/readyz`; keep it private.
         management_port: Port of that listener; 0 picks a free one, `off` starts none.
         drain_wait: Seconds after SIGTERM in which new connections are still accepted while `/readyz` answers 503, so
@@ -52,7 +55,8 @@ class ServerSettings(Struct):
 
     host: str = "127.0.0.1"
     port: Port = 8000
-    workers: Annotated[int, Meta(ge=1, le=1024)] = 1
+    kind: Literal["auto", "envoy", "uvicorn"] = "auto"
+    workers: Annotated[int, Meta(ge=1, le=1024)] | None = None
     management_host: str = "127.0.0.1"
     management_port: Port | None = 9000
     drain_wait: Seconds = 5
@@ -94,6 +98,11 @@ class DatabaseSettings(Struct):
     statement_timeout: Seconds = 60
     isolation: Literal["read-committed", "repeatable-read", "serializable"] = "read-committed"
     pgbouncer: bool = False
+
+    @property
+    def private(self) -> bool:
+        """Whether each process has a database of its own."""
+        return self.url.reveal() in ("sqlite://", "sqlite:///:memory:")
 
 
 class RedisSettings(Struct):
@@ -233,6 +242,7 @@ class Settings(Struct):
 
 DEVELOPMENT: Mapping[str, Any] = {
     "log.format": "text",
+    "server.workers": 1,
     "server.drain_wait": 0.0,
     "server.drain_timeout": 1.0,
     "server.close_timeout": 1.0,

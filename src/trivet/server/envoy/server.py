@@ -1,0 +1,100 @@
+"""Envoy's side of the seam of the server: calls the application, and takes Envoy through its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
+from typing import Any
+
+from trivet.server.envoy.admin import Admin, AdminGone
+from trivet.server.envoy.connections import census
+from trivet.server.envoy.exchange import Exchange
+from trivet.server.interface import ASGIApp, Receive, Scope, Send
+from trivet.telemetry.log import Logger
+
+TICK_SECONDS = 0.05
+LIVE_SECONDS = 30.0
+"""How long Envoy may take to listen once the application is open."""
+
+COMMANDS = 4
+"""Connections kept for the end: it takes two commands, each may close its connection, and one may be lost."""
+
+
+class EnvoyServer:
+    """Serves with the Envoy that this process is; see :class:`trivet.server.interface.Server`.
+
+    Args:
+        admin: Envoy's administration.
+        ports: Where it listens.
+        live: Called once it does.
+        log: Where failures of the application are written.
+
+    Attributes:
+        when_open: Called when the application is open: lets Envoy listen.
+        state: What the lifespan left for requests.
+    """
+
+    def __init__(self, admin: Admin, ports: Collection[int], live: Callable[[], None], log: Logger) -> None:
+        self.when_open: Callable[[], Awaitable[None]] | None = None
+        self.state: MutableMapping[str, Any] = {}
+        self._live = live
+        self._admin = admin
+        self._ports = ports
+        self._log = log
+        self._app: ASGIApp | None = None
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._winding: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        assert self._app is not None  # Envoy listens only once it is open
+        task = asyncio.current_task()
+        assert task is not None
+        self._requests.add(task)
+        try:
+            await Exchange(receive, send, self._log).run(self._app, scope)
+        finally:
+            self._requests.discard(task)
+
+    async def start(self, app: ASGIApp, sockets: Sequence[Any], state: MutableMapping[str, Any]) -> None:
+        """Let Envoy listen, and return when it does."""
+        self._app, self.state = app, state
+        assert self.when_open is not None
+        await self.when_open()
+        await self._admin.connect(COMMANDS)
+        async with asyncio.timeout(LIVE_SECONDS):
+            while (await self._admin.ask("/ready")).strip() != "LIVE":  # noqa: ASYNC110 (only Envoy knows when)
+                await asyncio.sleep(0.005)
+        self._live()
+
+    def wind_down(self) -> None:
+        """Let every answer from now on close its connection, while new connections are still accepted."""
+        if self._winding is None:
+            self._winding = asyncio.create_task(self._command("/healthcheck/fail"), name="wind down")
+
+    async def stop(self, idle: float, timeout: float) -> int:
+        """Accept nothing more, and return when no connection is left, with the number of requests cut off."""
+        self.wind_down()
+        assert self._winding is not None
+        await self._winding
+        await self._command("/drain_listeners")
+        started = time.monotonic()
+        while (elapsed := time.monotonic() - started) < timeout:
+            if not self._requests:
+                now = census(self._ports)
+                if not now.listening and (not now.connected or (not now.sending and elapsed >= idle)):
+                    break
+            await asyncio.sleep(TICK_SECONDS)
+        cut = len(self._requests)
+        for task in list(self._requests):
+            task.cancel("the server is ending")
+        if cut:
+            await asyncio.wait(self._requests, timeout=0.5)
+        return cut
+
+    async def _command(self, path: str) -> None:
+        try:
+            await self._admin.post(path)
+        except AdminGone as gone:
+            self._log.error(f"Envoy did not take a command: {gone}", command=path)
