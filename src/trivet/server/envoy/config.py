@@ -22,6 +22,7 @@ from trivet.contracts.problem import (
 )
 from trivet.core.error import DeadlineExceeded, Error, Internal, Unavailable
 from trivet.core.shape import Struct
+from trivet.server.listen import options
 from trivet.server.target import HOST_PATTERN, PATTERN
 from trivet.settings import Settings
 
@@ -99,6 +100,10 @@ def _listener(settings: Settings, address: Address) -> Config:
         "address": {"socket_address": {"address": address.host, "port_value": address.port, "ipv4_compat": False}},
         "enable_reuse_port": True,
         "tcp_backlog_size": settings.server.backlog,
+        "socket_options": [
+            {"level": level, "name": name, "int_value": value, "state": "STATE_PREBIND"}
+            for level, name, value in options(settings.server.send_timeout)
+        ],
         "per_connection_buffer_limit_bytes": _buffer(settings),
         # A connection on which nothing arrives gets no further than this filter, which waits for the first bytes.
         "listener_filters": [
