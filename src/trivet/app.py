@@ -291,7 +291,7 @@ class Seeding:
             principal=Principal(subject="seed"),
         )
         self._runtime = runtime
-        self._work = UnitOfWork(runtime, call, HANDLER, writes=True)
+        self._work = UnitOfWork(runtime, call, HANDLER, True)
 
     @asynccontextmanager
     async def write(self, module: Module) -> AsyncIterator[Write]:

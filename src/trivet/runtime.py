@@ -129,6 +129,7 @@ class Runtime:
         await self._stack.aclose()
         self._opened.clear()
         self.database = self.outbox = self.dispatcher = self.feed = None
+        self.sink.flush()
 
     def at_end(self, end: Callable[[], None]) -> None:
         """Call something when what has no end of its own is to end."""

@@ -61,7 +61,8 @@ class Running:
 
     @property
     def access(self) -> list[dict[str, Any]]:
-        lines = [msgspec.json.decode(line) for line in self.lines]
+        self.app.service.runtime.sink.flush()
+        lines = [msgspec.json.decode(line) for line in b"".join(self.lines).splitlines()]
         return [line for line in lines if line["message"] == "request"]
 
 

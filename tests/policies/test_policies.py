@@ -138,7 +138,7 @@ async def test_each_request_is_one_line_without_its_payload_and_the_numbers_agre
     finally:
         await app.stop()
     assert b"payload" not in b"".join(lines)
-    parsed = [json.loads(line) for line in lines]
+    parsed = [json.loads(line) for line in b"".join(lines).splitlines()]
     access = {line["request_id"]: line for line in parsed if line["message"] == "request"}
     assert access["r-1"].items() >= {
         "operation": "words.get_echo", "protocol": "rest", "method": "GET /v2/echo", "status": 200, "code": "OK",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from typing import Any
 
-from trivet.telemetry.log import Logger, Sink
+import pytest
+
+from trivet.telemetry.log import PIPE_BUF, Logger, Sink
 
 
 def written(format: Any = "json", level: Any = "info", **line: Any) -> str:
@@ -60,3 +65,53 @@ def test_what_commands_a_terminal_is_written_out_and_a_message_stays_one_line() 
     assert line.count(b"\n") == 1
     assert b"\x1b" not in line
     assert rb"one\nforged" in line
+
+
+async def test_lines_of_one_turn_of_the_loop_are_written_together_and_in_order() -> None:
+    written: list[bytes] = []
+    sink = Sink(written.append)
+    for number in range(3):
+        sink.soon(b"%d\n" % number)
+    assert written == []
+    await asyncio.sleep(0)
+    assert written == [b"0\n1\n2\n"]
+    sink.soon(b"3\n")
+    sink.raw(b"at once\n")
+    sink.soon(b"4\n")
+    await asyncio.sleep(0)
+    assert written[1:] == [b"3\n", b"at once\n", b"4\n"]
+
+
+async def test_what_is_written_together_is_not_torn_on_a_pipe_that_others_write_to() -> None:
+    written: list[bytes] = []
+    sink = Sink(written.append)
+    lines = [b"x" * 1000 + b"%d\n" % number for number in range(10)] + [b"y" * 9000 + b"\n", b"z\n"]
+    for line in lines:
+        sink.soon(line)
+    await asyncio.sleep(0)
+    assert b"".join(written) == b"".join(lines)
+    assert all(len(piece) <= PIPE_BUF or piece.count(b"\n") == 1 for piece in written)
+
+
+ENDS = {
+    "returns": "",
+    "raises": "raise RuntimeError",
+    "exits": "raise SystemExit(3)",
+    "is cancelled": "asyncio.current_task().cancel(); await asyncio.sleep(0)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_line_is_not_lost_however_the_loop_ends(end: str) -> None:
+    code = f"""
+import asyncio
+from trivet.telemetry.log import Sink
+
+async def main():
+    Sink().soon(b"the last line\\n")
+    {end}
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert done.stdout == b"the last line\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from trivet.core.clock import Deadline
 from trivet.core.error import Code
 from trivet.core.principal import ANONYMOUS, Principal
@@ -20,27 +22,15 @@ Fields = Mapping[bytes, bytes]
 NO_FIELDS: Fields = {}
 
 
-class Trace:
+class Trace(msgspec.Struct, frozen=True, gc=False):
     """Where a call stands in a distributed trace (W3C Trace Context)."""
 
-    __slots__ = ("parent_id", "random", "sampled", "span_id", "state", "trace_id")
-
-    def __init__(
-        self,
-        trace_id: str,
-        span_id: str,
-        parent_id: str | None,
-        sampled: bool,
-        state: str = "",
-        *,
-        random: bool = True,
-    ) -> None:
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.parent_id = parent_id
-        self.sampled = sampled
-        self.state = state
-        self.random = random
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    sampled: bool
+    state: str = ""
+    random: bool = True
 
     @property
     def traceparent(self) -> str:
@@ -183,7 +173,7 @@ Observer = Callable[[Call, int, int], None]
 NO_ARGUMENTS: Mapping[str, Any] = {}
 
 
-class Outcome:
+class Outcome(msgspec.Struct, eq=False):
     """A result that is not yet rendered for any transport; a domain error is raised instead.
 
     Attributes:
@@ -191,11 +181,8 @@ class Outcome:
         body: The result as `Call.encode` made it, before the commit; ``None`` where nothing encoded it yet.
     """
 
-    __slots__ = ("body", "value")
-
-    def __init__(self, value: Any, body: bytes | None = None) -> None:
-        self.value = value
-        self.body = body
+    value: Any
+    body: bytes | None = None
 
 
 Handler = Callable[[Call], Awaitable[Outcome]]

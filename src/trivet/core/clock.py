@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -33,10 +34,7 @@ class SystemClock:
     def __init__(self) -> None:
         self._last = 0
 
-    def now(self) -> datetime:
-        """Return the instant, in UTC."""
-        return datetime.now(UTC)
-
+    now = staticmethod(partial(datetime.now, UTC))
     monotonic = staticmethod(time.monotonic)
 
     def new_id(self, shard: int = 0) -> UUID:

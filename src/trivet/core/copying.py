@@ -71,7 +71,14 @@ def _struct(info: kinds.StructType, known: dict[Any, Copier | None]) -> Copier |
     wanted = [(name, inner) for name, inner in copiers if inner is not None]
     if not wanted:
         return None
-    return lambda value: msgspec.structs.replace(value, **{name: inner(getattr(value, name)) for name, inner in wanted})
+
+    def copied(value: Any) -> Any:
+        fresh = value.__copy__()
+        for name, inner in wanted:
+            msgspec.structs.force_setattr(fresh, name, inner(getattr(value, name)))
+        return fresh
+
+    return copied
 
 
 def _union(info: kinds.UnionType, known: dict[Any, Copier | None]) -> Copier | None:

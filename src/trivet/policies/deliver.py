@@ -50,7 +50,7 @@ class Deliveries:
         call = self._call(None, message, Principal(subject=f"module:{module.name}", tenant=message.tenant))
         call.deadline = self._deadline(EVENT_SECONDS)
         call.unrestricted = True
-        work = call.work = UnitOfWork(self._runtime, call, HANDLER, writes=True)
+        work = call.work = UnitOfWork(self._runtime, call, HANDLER, True)
         try:
             await subscription.handler(Write(work, module, unrestricted=True), event)
             await settle(work.session)
@@ -63,7 +63,7 @@ class Deliveries:
         call = self._call(operation, message, message.principal)
         call.deadline = self._deadline(operation.declaration.timeout)
         call.arguments = self._decode(operation, message.payload)
-        work = call.work = UnitOfWork(self._runtime, call, operation.declaration, writes=True)
+        work = call.work = UnitOfWork(self._runtime, call, operation.declaration, True)
         try:
             await self._runtime.handlers.nested[operation](call)
             await settle(work.session)

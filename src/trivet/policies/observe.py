@@ -52,7 +52,7 @@ ENCODER = msgspec.json.Encoder()
 class Numbers:
     """The metrics of one operation over one protocol, bound at the first request that ends with each code."""
 
-    __slots__ = ("_by_code", "_bytes", "_in_flight", "_name", "_requests", "_seconds")
+    __slots__ = ("_by_code", "_bytes", "_name", "_requests", "_seconds", "in_flight")
 
     def __init__(self, name: str, protocol: str, runtime: Runtime) -> None:
         metrics = runtime.metrics
@@ -67,12 +67,8 @@ class Numbers:
         self._bytes: CounterChild = metrics.counter(
             "trivet_response_bytes_total", "Bytes of response bodies.", labels
         ).bind(name, protocol)
-        self._in_flight = metrics.gauge("trivet_requests_in_flight", "Requests that are being answered.").bind()
+        self.in_flight = metrics.gauge("trivet_requests_in_flight", "Requests that are being answered.").bind()
         self._by_code: dict[str, CounterChild] = {}
-
-    def began(self) -> None:
-        """Count a request that is being answered."""
-        self._in_flight.value += 1
 
     def ended(self, code: str, seconds: float, size: int) -> None:
         """Count a request that ended with this code after so many seconds and bytes."""
@@ -80,7 +76,7 @@ class Numbers:
         if child is None:
             child = self._by_code[code] = self._requests.bind(*self._name, code)
         child.value += 1
-        self._in_flight.value -= 1
+        self.in_flight.value -= 1
         self._seconds.observe(seconds)
         self._bytes.value += size
 
@@ -125,13 +121,13 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
             principal.client_id,
             call.peer,
         )
-        sink.raw(ENCODER.encode(line) + b"\n")
+        sink.soon(ENCODER.encode(line) + b"\n")
 
     async def observed(call: Call) -> Outcome:
         numbers = by_protocol.get(call.protocol)
         if numbers is None:
             numbers = by_protocol[call.protocol] = Numbers(name, call.protocol, runtime)
-        numbers.began()
+        numbers.in_flight.value += 1
         call.trace = trace_of(call.fields)
         call.observer = finished
         try:

@@ -53,7 +53,7 @@ def _committed(operation: Operation[..., Any], runtime: Runtime, next: Handler) 
         while True:
             if copy is not None:
                 call.arguments = copy(given)  # whatever an attempt did to them, the next one sees what was sent
-            work = call.work = UnitOfWork(runtime, call, operation.declaration, writes=True)
+            work = call.work = UnitOfWork(runtime, call, operation.declaration, True)
             try:
                 outcome = await next(call)
                 if work.idle:  # as with a command that only asks others
@@ -79,7 +79,7 @@ def _committed(operation: Operation[..., Any], runtime: Runtime, next: Handler) 
 
 def _read(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
     async def read(call: Call) -> Outcome:
-        work = call.work = UnitOfWork(runtime, call, operation.declaration, writes=False)
+        work = call.work = UnitOfWork(runtime, call, operation.declaration, False)
         try:
             return await next(call)
         finally:
@@ -92,7 +92,7 @@ def _streamed(operation: Operation[..., Any], runtime: Runtime, next: Handler) -
     async def streamed(call: Call) -> Outcome:
         if runtime.feed is not None:  # before the handler reads anything: it misses nothing
             call.resume_after = await runtime.feed.start(call.resume_after)
-        work = call.work = UnitOfWork(runtime, call, operation.declaration, writes=False)
+        work = call.work = UnitOfWork(runtime, call, operation.declaration, False)
         outcome = await next(call)
         outcome.value = closing(outcome.value, call, work)
         return outcome

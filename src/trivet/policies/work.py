@@ -46,7 +46,7 @@ class UnitOfWork:
 
     __slots__ = ("_call", "_declaration", "_ended", "_messages", "_nesting", "_now", "_session", "runtime", "writes")
 
-    def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, *, writes: bool) -> None:
+    def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, writes: bool) -> None:
         self.runtime = runtime
         self.writes = writes
         self._call = call

@@ -7,6 +7,7 @@ raises: a line about a failure must not become one.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 import threading
@@ -45,11 +46,15 @@ def repr_of(value: object) -> str:
 ENCODER = msgspec.json.Encoder(enc_hook=text_of)
 
 
+PIPE_BUF = 4096
+"""Up to so many bytes are written to a pipe in one piece, whatever other processes write to it (POSIX, on Linux)."""
+
+
 class Sink:
     """Where lines go: a stream, written whole lines at a time.
 
     Args:
-        write: Takes a whole line of text with its line end.
+        write: Takes whole lines with their line ends; standard output by default.
         format: ``json``, or ``text`` for people.
         level: The lowest level that is written.
         colour: Whether text lines are coloured.
@@ -68,6 +73,8 @@ class Sink:
         self.threshold = LEVELS[level]
         self.colour = colour
         self._lock = threading.Lock()
+        self._waiting: list[bytes] = []
+        self._size = 0
 
     def enabled(self, level: Level) -> bool:
         """Whether lines of this level are written."""
@@ -85,7 +92,31 @@ class Sink:
     def raw(self, line: bytes) -> None:
         """Write a line that is encoded already, its line end included."""
         with self._lock:
+            self._write_waiting()
             self._write(line)
+
+    def soon(self, line: bytes) -> None:
+        """Write such a line at the end of this turn of the event loop, together with the others: for access lines.
+
+        What `raw` writes meanwhile comes after it.
+        """
+        with self._lock:
+            if not self._waiting:
+                asyncio.get_running_loop().call_soon(self.flush)
+            elif self._size + len(line) > PIPE_BUF:  # other workers write to the same pipe
+                self._write_waiting()
+            self._waiting.append(line)
+            self._size += len(line)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self._lock:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        if self._waiting:
+            lines, self._waiting, self._size = b"".join(self._waiting), [], 0
+            self._write(lines)
 
     def _text(self, level: str, message: str, fields: Mapping[str, Any]) -> str:
         colour, off = (COLOURS[level], "\x1b[0m") if self.colour else ("", "")
@@ -115,9 +146,9 @@ def _escaped(found: re.Match[str]) -> str:
     return repr(found[0])[1:-1]
 
 
-def _stdout(line: bytes) -> None:
+def _stdout(lines: bytes) -> None:
     stream = sys.stdout.buffer
-    stream.write(line)
+    stream.write(lines)
     stream.flush()
 
 

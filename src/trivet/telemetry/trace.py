@@ -37,13 +37,13 @@ def trace_of(fields: Fields) -> Trace:
             state, flags = fields.get(b"tracestate"), int(match[4], 16)
             return Trace(
                 match[2].decode(),
-                _identifiers()[:16],
+                f"{_random.getrandbits(64) | 1 << 63:x}",
                 match[3].decode(),
                 bool(flags & SAMPLED),
                 state_of(state) if state else "",
                 random=bool(flags & RANDOM),
             )
-    drawn = _identifiers()
+    drawn = f"{_random.getrandbits(192) | NOT_ZERO:x}"
     return Trace(drawn[16:], drawn[:16], None, False)
 
 
@@ -80,12 +80,7 @@ _random = random.Random(os.urandom(32))  # noqa: S311 - identifiers are unique, 
 
 
 NOT_ZERO = 1 << 191 | 1 << 127
-"""The first bit of each identifier; the last seven bytes of a trace's stay random, for samplers that count on it."""
-
-
-def _identifiers() -> str:
-    """Return 24 random bytes in hexadecimal digits: a span's identifier, then a trace's, neither of them zero."""
-    return f"{_random.getrandbits(192) | NOT_ZERO:x}"
+"""The first bits of a span's and of a trace's identifier; the last seven bytes stay random, for samplers' sake."""
 
 
 def _valid(match: re.Match[bytes]) -> bool:

@@ -90,7 +90,7 @@ async def work_of(
         principal=principal,
     )
     call.unrestricted = as_module
-    work = call.work = UnitOfWork(service.runtime, call, DECLARATION, writes=write)
+    work = call.work = UnitOfWork(service.runtime, call, DECLARATION, write)
     try:
         kind = Write if write else Read
         yield kind(work, module, as_module)
