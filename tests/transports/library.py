@@ -11,6 +11,7 @@ from typing import Annotated, Any, NewType
 from uuid import UUID
 
 from trivet import (
+    About,
     AlreadyExists,
     Deprecated,
     Example,
@@ -355,8 +356,15 @@ LIBRARIAN = Principal(subject="librarian", scopes=frozenset({"books.write"}))
 class Served:
     """The library's front with a runtime that needs nothing open, and the lines that it logged."""
 
-    def __init__(self, library: Library, principal: Principal, settings: Settings, mounts: Mapping[str, Any]) -> None:
-        api, faults = describe("library", library.modules)
+    def __init__(
+        self,
+        library: Library,
+        principal: Principal,
+        settings: Settings,
+        mounts: Mapping[str, Any],
+        about: About | None = None,
+    ) -> None:
+        api, faults = describe("library", library.modules, about=about)
         assert faults == []
         self.lines: list[bytes] = []
         self.runtime = Runtime(
@@ -371,7 +379,12 @@ class Served:
 
 
 def front(
-    library: Library, principal: Principal = LIBRARIAN, settings: Settings | None = None, **mounts: Any
+    library: Library,
+    principal: Principal = LIBRARIAN,
+    settings: Settings | None = None,
+    about: About | None = None,
+    **mounts: Any,
 ) -> Served:
     """Return the library, served to callers without credentials as to this principal."""
-    return Served(library, principal, settings or Settings(), {f"/{name}": app for name, app in mounts.items()})
+    prefixed = {f"/{name}": app for name, app in mounts.items()}
+    return Served(library, principal, settings or Settings(), prefixed, about)

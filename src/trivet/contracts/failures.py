@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -89,6 +90,17 @@ def problem_example(error: type[Error]) -> dict[str, Any]:
     if error is InvalidArgument:
         shown["errors"] = [as_json(Violation(detail="is required", pointer="#/name"))]
     return shown
+
+
+def whole_example(error: type[Error], schemas: Schemas) -> dict[str, Any]:
+    """Return what an error of this class looks like.
+
+    Raises:
+        NoSampleError: No value is known that fits one of its fields.
+    """
+    return problem_example(error) | {
+        field.encode_name: sample(schemas.of(field.type, "output"), schemas.lookup) for field in own_fields(error)
+    }
 
 
 def own_fields(error: type[Error]) -> list[msgspec.structs.FieldInfo]:
@@ -185,14 +197,8 @@ class Failures:
     def _example(self, error: type[Error]) -> None:
         if error.reason in self.examples:
             return
-        try:
-            own = {
-                field.encode_name: sample(self._schemas.of(field.type, "output"), self._schemas.lookup)
-                for field in own_fields(error)
-            }
-        except NoSampleError:
-            return
-        self.examples[error.reason] = {"summary": error.message, "value": {**problem_example(error), **own}}
+        with suppress(NoSampleError):
+            self.examples[error.reason] = {"summary": error.message, "value": whole_example(error, self._schemas)}
 
     def _problem(self, error: type[Error]) -> Schema:
         own = own_fields(error)

@@ -134,9 +134,12 @@ class RestSettings(Struct):
 
     Attributes:
         custom_methods: `colon` serves a custom method as `/orders/{id}:cancel`, `slash` as `/orders/{id}/cancel`.
+        docs: Whether everybody may see what there is: `/`, `/docs`, `/openapi.json` and `/problems`. The page of one
+            error is always served.
     """
 
     custom_methods: Literal["colon", "slash"] = "colon"
+    docs: bool = True
 
 
 class CompressionSettings(Struct):

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from trivet.contracts.model import Api, ApiOperation
+from trivet.contracts.failures import own_fields, problem_example, whole_example
+from trivet.contracts.model import Api
 from trivet.contracts.problem import PHRASES, slug_of, status_of
-from trivet.core.error import RENDERED_APART, Code, Error, InvalidArgument
+from trivet.contracts.sample import NoSampleError
+from trivet.contracts.schema import Schemas
+from trivet.core.error import Code, Error
 from trivet.transports.pages import (
+    Frame,
     Html,
     badge,
+    block,
     code,
-    definitions,
     element,
-    heading,
+    facts,
+    items,
     joined,
     link,
-    navigation,
-    page,
-    prose,
-    table,
+    section,
 )
-
-COLOURS = {"GET": "blue", "POST": "green", "PATCH": "amber", "PUT": "amber", "DELETE": "red"}
-"""Of methods; the method is written too, so nothing depends on seeing them."""
+from trivet.transports.prose import inline, prose
+from trivet.transports.reference import Reference, search
 
 ADVICE: dict[Code, str] = {
     Code.CANCELLED: "Nothing: the caller went away before the answer.",
@@ -63,12 +64,29 @@ class Catalogue:
     Args:
         api: The model of the app.
         metrics: Where the metrics of all workers are, if the pages may say so.
+        open: Whether callers may see what there is; if not, only the page of one error is for them.
     """
 
-    def __init__(self, api: Api, metrics: str | None = None) -> None:
+    def __init__(self, api: Api, metrics: str | None = None, *, open: bool = True) -> None:
         self._api = api
         self._metrics = metrics
+        self._open = open
         self._problems: dict[str, type[Error]] = {}
+
+    def frame(self, root: str) -> Frame:
+        """Return what all pages have around them, where the app is served below `root`."""
+        if not self._open:
+            return Frame(site=self._api.name, root=root, links=())
+        links = [("/", "Overview"), ("/docs", "Reference"), ("/problems", "Errors")]
+        health = [link(f"{root}{path}", text) for path, text in (("/livez", "Live"), ("/readyz", "Ready"))]
+        if self._metrics is not None:
+            health.append(link(self._metrics, "Metrics"))
+        return Frame(
+            site=self._api.name,
+            root=root,
+            links=links,
+            footer=[link(f"{root}/openapi.json", "OpenAPI 3.1"), *health],
+        )
 
     def problem(self, slug: str) -> type[Error] | None:
         """Return the kind of error whose reason has this form, declared ones first."""
@@ -83,7 +101,7 @@ class Catalogue:
 
     def raised_by(self, kind: type[Error]) -> list[str]:
         """Return the operations that declare it."""
-        return [op.id for op in self._api.operations if kind in op.errors]
+        return [op.id for op in self._api.operations if kind in op.errors] if self._open else []
 
     # -- the index
 
@@ -106,44 +124,64 @@ class Catalogue:
             ],
         }
 
-    def index_page(self, root: str) -> bytes:
+    def index_page(self, document: Mapping[str, Any], root: str) -> bytes:
         """Return the index as a page."""
-        modules = list(dict.fromkeys(op.module for op in self._api.operations))
+        frame = self.frame(root)
+        reference = Reference(document, frame)
+        about, info = self._api.about, document["info"]
+        said = prose(about.description) if about.description else element("p", "An API of typed operations.")
         number = len(self._api.operations)
-        contract = link(f"{root}/openapi.json", "OpenAPI")
-        said = [
-            f"{number} operation{'s' * (number != 1)}, described by ",
-            contract,
-            ". Programs get this page as JSON.",
+        chips = [f"version {info['version']}", f"{number} operation{'s' * (number != 1)}"]
+        chips += [server["description"] for server in document["servers"]]
+        actions = [
+            link(f"{root}/docs", "Read the reference", class_="button first"),
+            link(f"{root}/openapi.json", "OpenAPI 3.1", class_="button"),
         ]
-        parts: list[str] = [element("p", joined(said))]
-        if len(modules) > 1:
-            parts.append(navigation("Modules", ((f"#{module.name}", module.name) for module in modules)))
-        for module in modules:
-            parts.append(heading(joined([module.name, " ", element("small", module.version)]), module.name))
-            rows = ((op.id, self._operation(root, op)) for op in self._api.operations if op.module is module)
-            parts.append(table(("Request", "What it does"), rows))
-        return page(self._api.name, self._api.name, self._top(root, f"{root}/"), *parts)
+        hero = element(
+            "div",
+            element("h1", self._api.name),
+            Html(said.replace("<p>", '<p class="lead">', 1)),
+            items(chips, class_="chips"),
+            element("p", *actions, class_="actions"),
+            *self._contact(),
+        )
+        cards = (self._card(reference, tag) for tag in document["tags"] if reference.entries(tag["name"]))
+        return frame.page(
+            self._api.name,
+            element("div", hero, self._first_request(reference, root), class_="hero"),
+            section("Modules", "modules", element("div", *cards, class_="cards")),
+            here="/",
+        )
 
-    def _operation(self, root: str, op: ApiOperation) -> tuple[Html, Html]:
-        request = joined([badge(op.face.method, COLOURS.get(op.face.method, "")), _path(root, op.face.method, op.path)])
-        said = [code(op.operation.name), op.operation.kind.value, _callers(op)]
-        raises = [link(f"{root}/problems/{slug_of(kind)}", kind.reason) for kind in op.operation.declaration.raises]
-        if raises:
-            said.append(joined(["raises ", joined(raises, ", ")]))
-        return request, joined([prose(op.summary), element("small", joined(said, " · "))])
+    def _contact(self) -> Iterator[Html]:
+        about = self._api.about
+        name: str = about.contact or about.url or about.email
+        if name:
+            address = about.url or (f"mailto:{about.email}" if about.email else "")
+            yield element("p", "Questions? Ask ", link(address, name) if address else name, ".", class_="quiet")
 
-    def _top(self, root: str, here: str | None = None) -> Html:
-        links = [
-            (f"{root}/", "Operations"),
-            (f"{root}/problems", "Errors"),
-            (f"{root}/openapi.json", "OpenAPI"),
-            (f"{root}/livez", "Live"),
-            (f"{root}/readyz", "Ready"),
-        ]
-        if self._metrics is not None:
-            links.append((self._metrics, "Metrics"))
-        return navigation("This API", links, here)
+    def _first_request(self, reference: Reference, root: str) -> Html:
+        """Return a request that works at once, where there is one that needs neither a scope nor an argument."""
+        for entry in reference.operations.values():
+            needs = [p for p in entry.described.get("parameters", ()) if p.get("required")]
+            if entry.method == "GET" and not (entry.scopes or needs or entry.streams):
+                shown = f"curl '{root}{entry.path}'"
+                said = element(
+                    "p", "A first request: ", link(reference.address(entry), inline(entry.summary or entry.id))
+                )
+                return element("div", said, block(shown, "A first request", anchor="first"), class_="quiet")
+        return Html("")
+
+    def _card(self, reference: Reference, tag: Mapping[str, Any]) -> Html:
+        name = tag["name"]
+        return element(
+            "section",
+            element("h3", name, id=name),
+            element("p", tag["description"], class_="quiet"),
+            reference.listed(name),
+            class_="card",
+            aria_labelledby=name,
+        )
 
     # -- errors
 
@@ -162,70 +200,71 @@ class Catalogue:
     def problem_page(self, kind: type[Error], root: str) -> bytes:
         """Return what an error means, as a page."""
         status = status_of(kind)
-        raised_by = self.raised_by(kind)
-        names = joined((link(f"{root}/#{name}", code(name)) for name in raised_by), ", ")
-        example: dict[str, Any] = {
-            "type": f"{root}/problems/{slug_of(kind)}",
-            "title": kind.message,
-            "status": status,
-            "instance": "urn:request:…",
-            "code": kind.code.name.lower(),
-            "reason": kind.reason,
-        } | dict.fromkeys(_fields(kind), "…")
-        if kind is InvalidArgument:
-            example["errors"] = [{"detail": "…", "pointer": "#/…"}]
-        return page(
+        names = [link(f"{root}/docs/{name}", code(name), class_="plain") for name in self.raised_by(kind)]
+        phrase = f"{status} {PHRASES.get(status, '')}".strip()
+        up = link(f"{root}/problems", "Errors") if self._open else "Errors"
+        return self.frame(root).page(
             kind.message,
-            self._api.name,
-            self._top(root),
-            definitions(
+            element("p", up, f" · {kind.reason}", class_="crumbs"),
+            element("h1", kind.message),
+            element("p", badge(str(status), _colour(status)), code(kind.reason), class_="route"),
+            element("p", inline(ADVICE[kind.code]), class_="lead"),
+            facts(
                 [
-                    ("Reason", element("code", kind.reason)),
-                    ("Status", f"{status} {PHRASES.get(status, '')}".strip()),
+                    ("Status", phrase),
                     ("Code", element("code", kind.code.name.lower())),
-                    ("What to do", prose(ADVICE[kind.code])),
-                    ("Raised by", names if raised_by else "The platform, or any operation."),
+                    ("Raised by", joined(names, ", ") if names else "The platform, or any operation."),
                 ]
             ),
-            heading("What is sent", "sent"),
-            element("pre", element("code", _shown(example))),
+            section("What is sent", "sent", block(_shown(kind, root), "A problem document", language="json")),
+            here="/problems",
         )
 
     def problems_page(self, root: str) -> bytes:
         """Return all errors as a page: first those of the app, then those that every app has."""
         problems = self.problems()
         ours = [kind for kind in problems if kind.__module__.startswith("trivet.")]
-        parts: list[str] = []
+        groups: list[Html] = []
         for title, anchor, kinds in (
             (f"Of {self._api.name}", "app", [kind for kind in problems if kind not in ours]),
             ("Of the platform", "platform", ours),
         ):
             if kinds:
-                rows = ((None, self._problem_row(root, kind)) for kind in kinds)
-                parts += [heading(title, anchor), table(("Reason", "Meaning"), rows)]
-        return page("Errors", self._api.name, self._top(root, f"{root}/problems"), *parts)
+                listed = items((self._listed(root, kind) for kind in kinds), class_="errors")
+                parts = section(title, anchor, listed)
+                groups.append(element("section", parts, aria_labelledby=anchor, data_group=True))
+        return self.frame(root).page(
+            "Errors",
+            element("h1", "Errors"),
+            element(
+                "p",
+                "Every error is a problem document (RFC 9457), whatever was asked. Its ",
+                element("code", "reason"),
+                " never changes; its ",
+                element("code", "type"),
+                " is the address of the page that explains it.",
+                class_="lead",
+            ),
+            search("Find an error", ".errors li"),
+            *groups,
+            here="/problems",
+        )
 
-    def _problem_row(self, root: str, kind: type[Error]) -> tuple[Html, Html]:
+    def _listed(self, root: str, kind: type[Error]) -> Html:
         status = status_of(kind)
-        marked = badge(str(status), "red" if status >= 500 else "amber")
-        return joined([marked, link(f"{root}/problems/{slug_of(kind)}", code(kind.reason))]), prose(kind.message)
+        shown = (badge(str(status), _colour(status)), code(kind.reason), element("span", inline(kind.message)))
+        return link(f"{root}/problems/{slug_of(kind)}", *shown)
 
 
-def _fields(kind: type[Error]) -> list[str]:
-    """Return the names of the fields that only errors of this kind have."""
-    return [name for name in kind.shape.__struct_fields__ if name not in RENDERED_APART]
+def _colour(status: int) -> str:
+    return "red" if status >= 500 else "amber"
 
 
-def _shown(example: Any) -> str:
-    """Return JSON with a bare ellipsis for what differs from one time to the next."""
-    return msgspec.json.format(msgspec.json.encode(example), indent=2).decode().replace('"…"', "…")
-
-
-def _callers(op: ApiOperation) -> Html:
-    access = op.operation.declaration.access
-    return joined(["scope ", joined(map(code, access.scopes), " ")]) if access.scopes else Html("public")
-
-
-def _path(root: str, method: str, path: str) -> Html:
-    written = code(path)
-    return link(f"{root}{path}", written) if method == "GET" and "{" not in path and ":" not in path else written
+def _shown(kind: type[Error], root: str) -> str:
+    """Return what an error of this kind looks like."""
+    try:
+        example = whole_example(kind, Schemas())
+    except NoSampleError:
+        example = problem_example(kind) | dict.fromkeys((field.encode_name for field in own_fields(kind)), "…")
+    example["type"] = f"{root}{example['type']}"
+    return msgspec.json.format(msgspec.json.encode(example), indent=2).decode()

@@ -1,14 +1,15 @@
 """The front of an app: every HTTP request comes in here and goes on to a transport, a mounted application or a page.
 
 Limits on the head come before anything else. What the platform serves itself is few and fixed: ``/`` leads to
-everything, ``/openapi.json`` is the contract, ``/problems`` explains errors, ``/livez`` and ``/readyz`` are for
-orchestrators. They are not observed: probes would drown the log.
+everything, ``/openapi.json`` is the contract, ``/docs`` shows it to people, ``/problems`` explains errors, ``/livez``
+and ``/readyz`` are for orchestrators. They are not observed: probes would drown the log.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -24,6 +25,7 @@ from trivet.transports import pages
 from trivet.transports.catalogue import Catalogue
 from trivet.transports.cors import Cors
 from trivet.transports.health import Health
+from trivet.transports.reference import Reference
 from trivet.transports.rest.caching import NOT_KEPT
 from trivet.transports.rest.exchange import Message, Receive, Scope, Send
 from trivet.transports.rest.media import prefers_html
@@ -55,6 +57,35 @@ def health(body: bytes, status: int = 200, *more: tuple[bytes, bytes]) -> Reply:
     return Reply(status, [NOT_KEPT], [*JSON_FIELDS, *more], body)
 
 
+class Contract:
+    """The OpenAPI document of an app that is mounted somewhere, and the pages that are made of it.
+
+    Args:
+        document: The document.
+
+    Attributes:
+        reply: The document as it is sent.
+    """
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.reply = answer(msgspec.json.encode(document), JSON_FIELDS)
+        self._pages: dict[str, Reply] = {}
+
+    def page(self, path: str, write: Callable[[], bytes | None]) -> Reply:
+        """Return a page, written when it is first asked for; there are as many as operations and shapes.
+
+        Raises:
+            RouteNotFound: There is no such page.
+        """
+        if path not in self._pages:
+            body = write()
+            if body is None:
+                raise RouteNotFound(detail="The reference has no such page.")
+            self._pages[path] = answer(body, pages.FIELDS)
+        return self._pages[path]
+
+
 class Front:
     """Where HTTP comes in.
 
@@ -72,17 +103,24 @@ class Front:
         self._runtime = runtime
         self._cors = Cors.of(runtime.settings.cors)
         self._rest = Rest(api, runtime, self._cors)
-        self._catalogue = Catalogue(api, _metrics_of(runtime.settings))
-        self._contracts: dict[str, Reply] = {}
+        shown = runtime.settings.rest.docs
+        self._catalogue = Catalogue(api, _metrics_of(runtime.settings), open=shown)
+        self._contracts: dict[str, Contract] = {}
         self.health = Health(runtime)
         self._mounts = sorted((mounts or {}).items(), key=lambda mount: len(mount[0]), reverse=True)
         self._own: dict[str, Callable[[str, bytes | None], Awaitable[Reply]]] = {
-            "/": self._index,
             "/livez": self._live,
             "/readyz": self._ready,
-            "/openapi.json": self._openapi,
-            "/problems": self._problems,
         }
+        self._prefixes: tuple[str, ...] = ("/problems/",)
+        if shown:
+            self._prefixes += ("/docs/",)
+            self._own |= {
+                "/": self._index,
+                "/docs": self._docs,
+                "/openapi.json": self._openapi,
+                "/problems": self._problems,
+            }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request; a WebSocket goes to what is mounted there, or is refused."""
@@ -100,7 +138,7 @@ class Front:
             await self._rest.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
         elif size_of(scope["headers"]) > self._headers_max:
             await self._rest.refuse(scope, receive, send, path, HeadersTooLarge(limit=self._headers_max))
-        elif path in self._own or path.startswith("/problems/"):
+        elif path in self._own or path.startswith(self._prefixes):
             await self._serve(scope, receive, send, path)
         elif path == "*" and scope["method"] == "OPTIONS":
             await self._rest.options(scope, receive, send, path, ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"))
@@ -134,7 +172,12 @@ class Front:
         root, accept = scope.get("root_path", ""), accept_of(scope)
         try:
             own = self._own.get(path)
-            said = await own(root, accept) if own is not None else self._problem(path, root, accept)
+            if own is not None:
+                said = await own(root, accept)
+            elif path.startswith("/docs/"):
+                said = await self._docs(root, accept, path.removeprefix("/docs/"))
+            else:
+                said = self._problem(path, root, accept)
             await self._rest.show(scope, receive, send, path, said)
         except Error as refused:
             await self._rest.refuse(scope, receive, send, path, refused)
@@ -142,7 +185,13 @@ class Front:
     async def _index(self, root: str, accept: bytes | None) -> Reply:
         if wants_json(accept):
             return answer(msgspec.json.encode(self._catalogue.index(root)), JSON_FIELDS)
-        return answer(self._catalogue.index_page(root), pages.FIELDS)
+        contract = await self._contract(root)
+        return contract.page("/", lambda: self._catalogue.index_page(contract.document, root))
+
+    async def _docs(self, root: str, accept: bytes | None, name: str = "") -> Reply:
+        contract = await self._contract(root)
+        reference = Reference(contract.document, self._catalogue.frame(root))
+        return contract.page(f"/docs/{name}", lambda: reference.page(name))
 
     async def _live(self, root: str, accept: bytes | None) -> Reply:
         return health(b'{"status":"alive"}')
@@ -155,25 +204,28 @@ class Front:
         return health(b'{"status":"ready"}')
 
     async def _openapi(self, root: str, accept: bytes | None) -> Reply:
+        return (await self._contract(root)).reply
+
+    async def _contract(self, root: str) -> Contract:
         contract = self._contracts.get(root)
         if contract is None:
-            body = await asyncio.to_thread(self._document, root or "/")
+            contract = await asyncio.to_thread(self._written, root)
             if len(self._contracts) >= MAX_ROOTS:  # a root may come from the path of whoever mounted the app
                 self._contracts.pop(next(iter(self._contracts)))
-            contract = self._contracts[root] = answer(body, JSON_FIELDS)
+            self._contracts[root] = contract
         return contract
 
-    def _document(self, server: str) -> bytes:
+    def _written(self, root: str) -> Contract:
         settings = self._runtime.settings
         described = document(
             self._api,
             forbidden=ScopeRequired,
-            server=server,
+            server=root or "/",
             environment=settings.environment,
             body_max=settings.limits.body,
             credentials_optional=not self._runtime.default_principal.anonymous,
         )
-        return msgspec.json.encode(described)
+        return Contract(described)
 
     async def _problems(self, root: str, accept: bytes | None) -> Reply:
         if wants_json(accept):

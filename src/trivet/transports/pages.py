@@ -1,59 +1,50 @@
-"""Pages for people: small, self-contained, light and dark, without scripts and without requests to anywhere else."""
+"""Pages for people: self-contained, light and dark, readable without scripts, without requests to anywhere else.
+
+Style and script are part of each page, so that a page works wherever the app is mounted, and the policy that the
+browser is given names them by their hashes: nothing else runs, is loaded or is asked, but this same host by the script.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.resources import files
 
-STYLE = """
-:root{color-scheme:light dark;--page:#fff;--ink:#1b1f24;--quiet:#57606a;--line:#d8dee4;--soft:#f3f5f7;--link:#0a53be;
---blue:#0a4ba8;--blue-soft:#e2edfd;--green:#0b5e35;--green-soft:#dcf3e4;--amber:#6f4300;--amber-soft:#fdeecd;
---red:#98201c;--red-soft:#fde4e2}
-@media(prefers-color-scheme:dark){:root{--page:#14171c;--ink:#e4e8ec;--quiet:#a0a9b4;--line:#2e353d;--soft:#1e232a;
---link:#8ab8ff;--blue:#a3c7ff;--blue-soft:#17305a;--green:#8fdcae;--green-soft:#123a25;--amber:#f2c879;
---amber-soft:#423009;--red:#ffb1ab;--red-soft:#50201d}}
-*{box-sizing:border-box}
-html{scroll-padding-top:1rem}
-body{font:16px/1.55 system-ui,sans-serif;margin:0 auto;max-width:68rem;padding:1.5rem 1.25rem 4rem;
-background:var(--page);color:var(--ink)}
-h1{font-size:1.75rem;line-height:1.2;margin:.25rem 0 .5rem;overflow-wrap:anywhere}
-h2{font-size:1.2rem;line-height:1.3;margin:2.5rem 0 .5rem}
-p{margin:.5rem 0;max-width:48rem}
-a{color:var(--link);text-underline-offset:.15em}a:focus-visible{outline:2px solid var(--link);outline-offset:2px}
-code,pre{font:.875em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
-pre code{font-size:1em}
-p code,dd code,small code{background:var(--soft);border-radius:.25rem;padding:.1em .3em}
-pre{background:var(--soft);border:1px solid var(--line);border-radius:.5rem;padding:.75rem 1rem;overflow-x:auto}
-small,.quiet{color:var(--quiet)}small{font-size:.875em}
-nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;list-style:none;margin:0;padding:0}
-header nav{border-bottom:1px solid var(--line);padding-bottom:.75rem;margin-bottom:1.5rem}
-header nav [aria-current]{color:inherit;font-weight:600;text-decoration:none}
-table{border-collapse:collapse;width:100%}
-th,td{text-align:left;vertical-align:top;padding:.55rem 1.25rem .55rem 0;border-bottom:1px solid var(--line)}
-th:last-child,td:last-child{padding-right:0}
-thead th{color:var(--quiet);font-size:.875em;font-weight:600}
-tbody th{font-weight:inherit}
-tr:target{background:var(--soft)}
-td:last-child{width:55%}
-.badge{display:inline-block;min-width:4.6em;text-align:center;border-radius:.3rem;padding:.1em .5em;margin-right:.6em;
-font:600 .75em/1.6 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;
-background:var(--soft);color:var(--quiet)}
-.blue{background:var(--blue-soft);color:var(--blue)}.green{background:var(--green-soft);color:var(--green)}
-.amber{background:var(--amber-soft);color:var(--amber)}.red{background:var(--red-soft);color:var(--red)}
-h2 small{font-weight:400}
-td small,th small{display:block;margin-top:.1rem}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.6rem 1.5rem}dt{color:var(--quiet)}dd{margin:0}
-@media(max-width:44rem){body{padding:1rem 1rem 3rem}dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.75rem}
-table,tbody,tr,th,td{display:block}thead{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}
-th,td{border:0;padding:.15rem 0}td:last-child{width:auto}tr{border-bottom:1px solid var(--line);padding:.7rem 0}
-tbody th{overflow-wrap:anywhere}}
-@media print{header nav{display:none}}
-""".strip()
+import msgspec
+
+ASSETS = files("trivet.transports") / "assets"
+STYLE = (ASSETS / "pages.css").read_text(encoding="utf-8")
+SCRIPT = (ASSETS / "pages.js").read_text(encoding="utf-8")
+MARK = (ASSETS / "mark.svg").read_text(encoding="utf-8").strip()
+ICON = "data:image/svg+xml," + MARK.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1).replace(
+    "currentColor", "%230b8f73"
+).replace('"', "'").replace("<", "%3C").replace(">", "%3E")
+
+
+def _hash(text: str) -> str:
+    """Return the source expression that allows an inline text (CSP 3 section 2.3.1)."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        f"style-src {_hash(STYLE)}",
+        f"script-src {_hash(SCRIPT)}",
+        "img-src data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
 
 FIELDS = [
     (b"content-type", b"text/html; charset=utf-8"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"),
-    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", POLICY.encode()),
+    (b"cross-origin-opener-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
 ]
 
@@ -74,14 +65,27 @@ def joined(parts: Iterable[str], separator: str = "") -> Html:
     return Html(html(separator).join(html(part) for part in parts))
 
 
-def element(name: str, content: str) -> Html:
-    """Return an element without attributes."""
-    return Html(f"<{name}>{html(content)}</{name}>")
+def element(name: str, /, *content: str, **attributes: str | bool | None) -> Html:
+    """Return an element.
+
+    Args:
+        name: Its name.
+        content: What is in it.
+        attributes: Its attributes: ``class_`` is `class`, an underscore inside a name a hyphen. `True` is written
+            without a value; `False` and `None` are left out.
+    """
+    said = []
+    for attribute, value in attributes.items():
+        if value is None or value is False:
+            continue
+        written = attribute.rstrip("_").replace("_", "-")
+        said.append(f" {written}" if value is True else f' {written}="{escape(str(value))}"')
+    return Html(f"<{name}{''.join(said)}>{joined(content)}</{name}>")
 
 
-def link(address: str, content: str) -> Html:
+def link(address: str, *content: str, **attributes: str | bool | None) -> Html:
     """Return a link."""
-    return Html(f'<a href="{escape(address)}">{html(content)}</a>')
+    return element("a", *content, href=address, **attributes)
 
 
 def code(text: str) -> Html:
@@ -91,73 +95,107 @@ def code(text: str) -> Html:
 
 def badge(text: str, colour: str) -> Html:
     """Return a small label; `colour` is the class of the style sheet, or nothing."""
-    return Html(f'<span class="badge {escape(colour)}">{html(text)}</span>')
+    return element("span", text, class_=f"badge {colour}".strip())
 
 
-def prose(text: str) -> Html:
-    """Return a sentence of a docstring: what stands in backticks is code."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:
-        return html(text)
-    return joined(element("code", part) if i % 2 else html(part) for i, part in enumerate(parts))
+def section(title: str, anchor: str, *content: str, level: int = 2) -> Html:
+    """Return a heading that others link to, and what stands below it."""
+    return joined([element(f"h{level}", title, id=anchor), *content])
 
 
-def table(head: Iterable[str], rows: Iterable[tuple[str | None, Iterable[str]]]) -> Html:
-    """Return a table with a head; the first cell of each row names it.
-
-    Args:
-        head: What the columns are.
-        rows: For each row its anchor, if others link to it, and its cells.
-    """
-    cells = Html("".join(f'<th scope="col">{html(cell)}</th>' for cell in head))
-    body = joined(_row(anchor, list(row)) for anchor, row in rows)
-    return joined([Html("<table><thead><tr>"), cells, Html("</tr></thead><tbody>"), body, Html("</tbody></table>")])
+def items(parts: Iterable[str], class_: str | None = None) -> Html:
+    """Return a list."""
+    return element("ul", *(element("li", part) for part in parts), class_=class_)
 
 
-def _row(anchor: str | None, cells: list[str]) -> Html:
-    opening = Html(f'<tr id="{escape(anchor)}">' if anchor is not None else "<tr>")
-    first = Html(f'<th scope="row">{html(cells[0])}</th>')
-    return joined([opening, first, *(element("td", cell) for cell in cells[1:]), Html("</tr>")])
+def facts(pairs: Iterable[tuple[str, str]]) -> Html:
+    """Return terms and what they are."""
+    written = (joined([element("dt", term), element("dd", said)]) for term, said in pairs)
+    return element("dl", *written, class_="facts")
 
 
-def heading(text: str, anchor: str) -> Html:
-    """Return the heading of a section that others link to."""
-    return Html(f'<h2 id="{escape(anchor)}">{html(text)}</h2>')
-
-
-def definitions(pairs: Iterable[tuple[str, str]]) -> Html:
-    """Return a list of terms and what they are."""
-    return element("dl", joined(joined([element("dt", term), element("dd", said)]) for term, said in pairs))
-
-
-def navigation(label: str, links: Iterable[tuple[str, str]], here: str | None = None) -> Html:
-    """Return a landmark with links.
+def block(text: str, label: str, *, language: str = "", anchor: str | None = None) -> Html:
+    """Return a block of code that can be scrolled with the keyboard and copied.
 
     Args:
-        label: What the links are, for those who do not see them.
-        links: Address and text.
-        here: The address of this page.
+        text: The code.
+        label: What it is, for those who do not see it.
+        language: `json` is coloured.
+        anchor: Its id, where the script fills it.
     """
-    items = []
-    for address, text in links:
-        current = ' aria-current="page"' if address == here else ""
-        items.append(Html(f'<li><a href="{escape(address)}"{current}>{html(text)}</a></li>'))
-    return Html(f'<nav aria-label="{escape(label)}"><ul>{joined(items)}</ul></nav>')
+    shown = coloured(text) if language == "json" else html(text)
+    pre = element("pre", element("code", shown), tabindex="0", role="region", aria_label=label)
+    return element("div", pre, class_="copied", data_copy=label, id=anchor)
 
 
-def page(title: str, site: str, top: Html, *parts: str) -> bytes:
-    """Return a whole page, encoded.
+def coloured(text: str) -> Html:
+    """Return formatted JSON with its names, texts and other values told apart."""
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        rest = line.strip()
+        written = ""
+        if rest.startswith('"') and '": ' in rest:
+            name, _, rest = rest.partition('": ')
+            written = f'<span class="k">{escape(name)}&quot;</span>: '
+        body, comma = (rest[:-1], ",") if rest.endswith(",") else (rest, "")
+        if body.startswith('"'):
+            written += f'<span class="s">{escape(body)}</span>'
+        elif body[:1] in "-0123456789tfn" and body:
+            written += f'<span class="n">{escape(body)}</span>'
+        else:
+            written += escape(body)
+        lines.append(indent + written + comma)
+    return Html("\n".join(lines))
 
-    Args:
-        title: The heading.
-        site: What the page is a part of.
-        top: The navigation that all pages have.
-        parts: What it says.
+
+class Frame(msgspec.Struct, frozen=True):
+    """What all pages of an app have around them.
+
+    Attributes:
+        site: The name of the app.
+        root: Where the app is served.
+        links: Address, below the root, and text of the pages that every page leads to.
+        footer: What stands below every page.
     """
-    said = title if title == site else f"{title} · {site}"
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html(said)}</title><style>{STYLE}</style>"
-    )
-    body = f"<header>{top}</header><main><h1>{html(title)}</h1>{joined(parts)}</main>"
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'.encode()
+
+    site: str
+    root: str
+    links: Sequence[tuple[str, str]]
+    footer: Sequence[str] = ()
+
+    def page(self, title: str, *content: str, here: str = "", side: str = "", wide: bool = True) -> bytes:
+        """Return a whole page, encoded.
+
+        Args:
+            title: What the page is, for the window and for the search.
+            content: What it says, with its one first heading.
+            here: The address, below the root, of the page that this is or belongs to.
+            side: A landmark beside the content.
+            wide: Whether the content has the page for itself.
+        """
+        said = title if title == self.site else f"{title} · {self.site}"
+        head = (
+            '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+            f'<title>{html(said)}</title><link rel="icon" href="{ICON}"><style>{STYLE}</style>'
+        )
+        main = element("main", *content, id="content", class_="wide" if wide else None)
+        parts = (
+            link("#content", "Skip to the content", class_="skip"),
+            element("header", element("div", self._brand(), self._navigation(here)), class_="bar"),
+            main if wide else element("div", side, main, class_="shelf"),
+            element("footer", element("div", *self.footer)) if self.footer else "",
+        )
+        body = f"{joined(parts)}<script>{SCRIPT}</script>"
+        return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'.encode()
+
+    def _brand(self) -> Html:
+        shown = (Html(MARK), element("span", self.site))
+        return link(f"{self.root}/", *shown, class_="brand") if self.links else element("p", *shown, class_="brand")
+
+    def _navigation(self, here: str) -> Html:
+        written = (
+            link(f"{self.root}{address}", text, aria_current="page" if address == here else None)
+            for address, text in self.links
+        )
+        return element("nav", items(written), aria_label="This API")
