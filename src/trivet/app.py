@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trivet.contracts.lint import lint
 from trivet.contracts.model import Api, describe
+from trivet.contracts.proto.package import ProtoContract, contract_of
 from trivet.core.about import About
 from trivet.core.call import Call
 from trivet.core.clock import Clock
@@ -91,10 +92,15 @@ class App:
 
     def describe(self) -> tuple[Api, list[Fault]]:
         """Return the model of the API and everything that keeps the app from starting."""
-        api, _, faults = self._decide()
+        api, _, _, faults = self._decide()
         return api, faults
 
-    def _decide(self) -> tuple[Api, Plans, list[Fault]]:
+    def contract(self) -> tuple[ProtoContract, list[Fault]]:
+        """Return the RPC contract and everything that keeps the app from starting."""
+        _, contract, _, faults = self._decide()
+        return contract, faults
+
+    def _decide(self) -> tuple[Api, ProtoContract, Plans, list[Fault]]:
         """Read the modules, compile their tables, and collect what is wrong on every floor."""
         from trivet.data.catalog import bind, dialect_of
         from trivet.messaging.subscribers import check
@@ -105,7 +111,9 @@ class App:
         plans, tables = bind(self.modules, dialect, settings.secret_key.reveal().encode())
         plain = [*check(self.modules), *ill_formed(self.modules), *precondition.check(self.modules, plans)]
         own = [fault for module in self.modules for fault in module.faults]
-        return api, plans, [*own, *self._faults(), *faults, *tables, *plain]
+        found = [*own, *self._faults(), *faults, *tables, *plain]
+        contract, unfit = (ProtoContract(), []) if found else contract_of(api, self.place)
+        return api, contract, plans, found + unfit
 
     def lint(self) -> list[Fault]:
         """Return what does not keep the app from starting but should be better."""
@@ -121,10 +129,10 @@ class App:
         Raises:
             FaultyApp: With everything that is wrong.
         """
-        api, plans, faults = self._decide()
+        api, contract, plans, faults = self._decide()
         if faults:
             raise FaultyApp(self.name, faults)
-        return Service(self, api, plans, clock=clock, sink=sink)
+        return Service(self, api, contract, plans, clock=clock, sink=sink)
 
     def _faults(self) -> list[Fault]:
         found: list[Fault] = []
@@ -233,13 +241,21 @@ class Service:
     Args:
         app: The app.
         api: The model of its API.
+        contract: Its RPC contract.
         plans: What was compiled for its tables.
         clock: Time and identifiers.
         sink: Where log lines go.
     """
 
     def __init__(
-        self, app: App, api: Api, plans: Plans, *, clock: Clock | None = None, sink: Sink | None = None
+        self,
+        app: App,
+        api: Api,
+        contract: ProtoContract,
+        plans: Plans,
+        *,
+        clock: Clock | None = None,
+        sink: Sink | None = None,
     ) -> None:
         from trivet.transports.front import Front
 
@@ -251,7 +267,7 @@ class Service:
                 self.runtime.handlers.root[operation] = chain.call(operation, self.runtime)
                 self.runtime.handlers.nested[operation] = chain.nested(operation, self.runtime)
         self.deliveries = Deliveries(self.runtime)
-        self.front = Front(api, self.runtime, app.mounts)
+        self.front = Front(api, contract, self.runtime, app.mounts)
 
     async def open(self) -> None:
         """Open what the app needs, and fill an empty database in development.

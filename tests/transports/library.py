@@ -31,6 +31,8 @@ from trivet import (
     Write,
 )
 from trivet.contracts.model import describe
+from trivet.contracts.proto.package import contract_of
+from trivet.core.fault import NOWHERE
 from trivet.core.principal import Principal
 from trivet.runtime import Runtime
 from trivet.settings import Settings
@@ -372,7 +374,9 @@ class Served:
         )
         self.runtime.default_principal = principal
         self.runtime.ready = True
-        self.front = Front(api, self.runtime, mounts)
+        contract, unfit = contract_of(api, NOWHERE)
+        assert unfit == []
+        self.front = Front(api, contract, self.runtime, mounts)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self.front(scope, receive, send)

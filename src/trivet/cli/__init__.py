@@ -21,6 +21,7 @@ COMMANDS = {
     "ops": "List the operations of an app.",
     "call": "Run one operation of an app in this process.",
     "check": "Say what is wrong with an app, and what could be better.",
+    "contract": "Write the contract of an app to files.",
     "config": "Explain the settings.",
 }
 

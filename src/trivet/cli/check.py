@@ -32,8 +32,8 @@ def command(app: str | None, app_dir: str, split: bool, strict: bool, as_json: b
       trivet check shop.app:app --split       which modules can not be placed apart, and why
     """
     loaded = load_for(app, app_dir)
-    _, faults = loaded.describe()
-    errors = [*faults, *check_imports(loaded.modules)]
+    contract, faults = loaded.contract()
+    errors = [*faults, *contract.drift, *check_imports(loaded.modules)]
     advice = loaded.lint() if not faults else []
     joined = joined_calls(loaded.modules) if split else []
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -57,17 +58,21 @@ def body_of(op: ApiOperation) -> Body | None:
         )
     elsewhere = {*op.face.path_parameters, *op.face.query_parameters}
     parameters = tuple(p for p in op.signature.parameters if p.name not in elsewhere)
-    fields = [field for parameter in parameters for field in _fields(parameter)]
-    shape = msgspec.defstruct(
+    shape = shape_of_parameters(op, parameters)
+    required = any(p.required and not is_page_request(p.type) for p in parameters)
+    return Body(parameter=None, parameters=parameters, type=shape, required=required)
+
+
+def shape_of_parameters(op: ApiOperation, parameters: Iterable[Parameter]) -> Any:
+    """Return a shape with a field for each parameter: a page request laid out, a patch as it is decoded."""
+    return msgspec.defstruct(
         f"{pascal(op.operation.name)}Request",
-        fields,
+        [field for parameter in parameters for field in _fields(parameter)],
         module=op.operation.handler.__module__,
         frozen=True,
         kw_only=True,
         forbid_unknown_fields=True,
     )
-    required = any(p.required and not is_page_request(p.type) for p in parameters)
-    return Body(parameter=None, parameters=parameters, type=shape, required=required)
 
 
 def _fields(parameter: Parameter) -> list[Any]:

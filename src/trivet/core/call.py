@@ -54,7 +54,7 @@ class Call:
 
     Attributes:
         operation: What is to be run; ``None`` for a request that leads to no operation.
-        protocol: ``rest``, ``graphql``, ``grpc``, ``connect``, ``internal``.
+        protocol: ``rest``, ``graphql``, ``grpc``, ``grpc-web``, ``connect``, ``internal``.
         method: The method and target as logs show them, without query values.
         fields: The request's header fields.
         peer: The address of the other end of the connection.

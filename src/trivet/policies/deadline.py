@@ -41,6 +41,7 @@ REQUESTED: dict[str, tuple[bytes, Callable[[bytes], float | None]]] = {
     "rest": (b"request-timeout", seconds_of),
     "graphql": (b"request-timeout", seconds_of),
     "grpc": (b"grpc-timeout", grpc_seconds_of),
+    "grpc-web": (b"grpc-timeout", grpc_seconds_of),
     "connect": (b"connect-timeout-ms", connect_seconds_of),
 }
 

@@ -37,13 +37,15 @@ def app_for_tests(subject: App | Module, settings: Settings | None) -> App:
     """
     if isinstance(subject, Module):
         return App(subject.name, modules=used_by(subject), settings=settings or settings_for_tests())
-    return App(
+    app = App(
         subject.name,
         modules=subject.modules,
         resources=subject.resources,
         mounts=subject.mounts,
         settings=settings or settings_for_tests(subject.settings),
     )
+    app.place = subject.place  # the lock of the RPC contract is beside it
+    return app
 
 
 def used_by(module: Module) -> list[Module]:

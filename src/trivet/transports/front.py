@@ -17,6 +17,7 @@ import msgspec
 from trivet.contracts.model import Api
 from trivet.contracts.openapi import document
 from trivet.contracts.problem import HeadersTooLarge, MethodNotAllowed, NotReady, RouteNotFound, UrlTooLong
+from trivet.contracts.proto.package import ProtoContract
 from trivet.core.error import Error
 from trivet.policies.authorize import ScopeRequired
 from trivet.runtime import Runtime
@@ -32,6 +33,7 @@ from trivet.transports.rest.media import prefers_html
 from trivet.transports.rest.reply import NO_RANGES, NOSNIFF, Reply
 from trivet.transports.rest.transport import Rest
 from trivet.transports.rest.validator import body_state
+from trivet.transports.rpc.transport import Rpc
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Fields = list[tuple[bytes, bytes]]
@@ -91,11 +93,14 @@ class Front:
 
     Args:
         api: The model of the app.
+        contract: Its RPC contract.
         runtime: What is open while the process runs.
         mounts: ASGI applications by path prefix.
     """
 
-    def __init__(self, api: Api, runtime: Runtime, mounts: Mapping[str, Asgi] | None = None) -> None:
+    def __init__(
+        self, api: Api, contract: ProtoContract, runtime: Runtime, mounts: Mapping[str, Asgi] | None = None
+    ) -> None:
         limits = runtime.settings.limits
         self._url_max = limits.url
         self._headers_max = limits.headers
@@ -103,6 +108,7 @@ class Front:
         self._runtime = runtime
         self._cors = Cors.of(runtime.settings.cors)
         self._rest = Rest(api, runtime, self._cors)
+        self._rpc = Rpc(api, contract, runtime)
         shown = runtime.settings.rest.docs
         self._catalogue = Catalogue(api, _metrics_of(runtime.settings), open=shown)
         self._contracts: dict[str, Contract] = {}
@@ -134,16 +140,19 @@ class Front:
             return
         if self._cors is not None:
             send = self._cors.sharing(scope, send)
+        served = self._rest if path.startswith("/v") or not self._rpc.claims(scope, path) else self._rpc
         if len(path) + len(scope["query_string"]) >= self._url_max:
-            await self._rest.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
+            await served.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
         elif size_of(scope["headers"]) > self._headers_max:
-            await self._rest.refuse(scope, receive, send, path, HeadersTooLarge(limit=self._headers_max))
+            await served.refuse(scope, receive, send, path, HeadersTooLarge(limit=self._headers_max))
         elif path in self._own or path.startswith(self._prefixes):
             await self._serve(scope, receive, send, path)
         elif path == "*" and scope["method"] == "OPTIONS":
             await self._rest.options(scope, receive, send, path, ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"))
+        elif served is self._rpc and scope["method"] == "OPTIONS":
+            await self._rest.options(scope, receive, send, path, self._rpc.allowed(path))
         else:
-            await self._rest(scope, receive, send, path)
+            await served(scope, receive, send, path)
 
     async def _no_websocket(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         """Refuse a WebSocket with a problem, where the server can say it (the ASGI extension for denials)."""

@@ -8,22 +8,25 @@ that were there at the tick before.
 from __future__ import annotations
 
 import asyncio
-
-from trivet.transports.rest.exchange import RestCall
+from typing import Any
 
 TICK_SECONDS = 0.02
 """A request runs between one and two ticks before anyone listens."""
+
+
+Answered = Any
+"""A call with `receive`, `gone`, `task` and `listener`, whatever protocol it came by."""
 
 
 class Watches:
     """All requests of this process that are being answered."""
 
     def __init__(self) -> None:
-        self._new: set[RestCall] = set()
-        self._waiting: set[RestCall] = set()
+        self._new: set[Answered] = set()
+        self._waiting: set[Answered] = set()
         self._ticking = False
 
-    def start(self, call: RestCall) -> None:
+    def start(self, call: Answered) -> None:
         """Cancel the current task when the client goes away; to be used once the body is read."""
         if call.task is None:
             call.task = asyncio.current_task()
@@ -32,7 +35,7 @@ class Watches:
             self._ticking = True
             asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
-    def stop(self, call: RestCall) -> None:
+    def stop(self, call: Answered) -> None:
         """Leave the request alone from now on."""
         if call.listener is not None:
             call.listener.cancel()
@@ -50,7 +53,7 @@ class Watches:
             loop.call_later(TICK_SECONDS, self._tick)
 
 
-async def _listen(call: RestCall) -> None:
+async def _listen(call: Answered) -> None:
     """Cancel the request when its client goes away."""
     while (await call.receive())["type"] != "http.disconnect":
         pass

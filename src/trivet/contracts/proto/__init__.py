@@ -1,0 +1,1 @@
+"""The contract as Protocol Buffers: messages, services and the numbers that they keep."""

@@ -1,0 +1,1 @@
+"""RPC: the operations of an app over gRPC, gRPC-Web and Connect."""

@@ -1,0 +1,168 @@
+"""One RPC on its way to an operation and back, whichever protocol it speaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+from trivet.contracts.problem import BodyTooLarge
+from trivet.core.call import Call
+from trivet.core.error import Cancelled, Error, InvalidArgument, Violation
+from trivet.core.operation import Operation
+from trivet.core.principal import ANONYMOUS
+from trivet.transports.rest.exchange import PRINCIPAL, REQUEST_ID, Receive, Scope, Send, joined
+from trivet.transports.rest.reply import NOSNIFF
+from trivet.transports.rpc.status import Status
+
+Format = Literal["proto", "json"]
+Fields = list[tuple[bytes, bytes]]
+
+
+class RpcCall(Call):
+    """A call with what reading and answering need of its HTTP request.
+
+    Attributes:
+        receive: Reads the body, and says when the client went away.
+        speech: Speaks the protocol.
+        refusal: Why the request leads to no operation.
+        gone: Whether the client went away before the answer.
+        listener: Listens for that, once the request takes long.
+    """
+
+    __slots__ = ("gone", "listener", "receive", "refusal", "speech")
+
+    def __init__(
+        self,
+        operation: Operation[..., Any] | None,
+        speech: Speech,
+        scope: Scope,
+        receive: Receive,
+        path: str,
+        arrival: float,
+        new_request_id: Callable[[], str],
+    ) -> None:
+        given = speech.fields.get(b"request-id")
+        client = scope.get("client")
+        super().__init__(
+            operation,
+            protocol=speech.protocol,
+            method=f"{scope['method']} {path}",
+            fields=speech.fields,
+            peer=client[0] if client else None,
+            arrival=arrival,
+            request_id=(
+                given.decode() if given is not None and REQUEST_ID.fullmatch(given) is not None else new_request_id()
+            ),
+            principal=scope.get(PRINCIPAL, ANONYMOUS),
+        )
+        self.receive = receive
+        self.speech = speech
+        self.refusal: Error | None = None
+        self.gone = False
+        self.listener: asyncio.Task[None] | None = None
+
+
+class Speech:
+    """How one request is read and answered; each protocol has a subclass.
+
+    An answer is either `reply`, or `begin`, any number of `item` and `end`, or `fail` alone.
+
+    Args:
+        format: Of its messages.
+        content_type: Of its answer.
+        fields: Header fields of the request.
+        send: Where the answer goes.
+
+    Attributes:
+        size: Bytes of bodies that were sent.
+        status: The HTTP status that was sent.
+    """
+
+    protocol: ClassVar[str]
+
+    __slots__ = ("content_type", "fields", "format", "send", "size", "status")
+
+    def __init__(self, format: Format, content_type: bytes, fields: dict[bytes, bytes], send: Send) -> None:
+        self.format: Format = format
+        self.content_type = content_type
+        self.fields = fields
+        self.send = send
+        self.size = 0
+        self.status = 200
+
+    async def message(self, call: RpcCall, limit: int) -> bytes:
+        """Return the one message of the request.
+
+        Raises:
+            Error: There is none that can be read.
+        """
+        raise NotImplementedError
+
+    async def reply(self, call: RpcCall, message: bytes) -> None:
+        """Answer with one message."""
+        raise NotImplementedError
+
+    async def begin(self, call: RpcCall) -> None:
+        """Begin a stream of messages."""
+        raise NotImplementedError
+
+    async def item(self, message: bytes) -> None:
+        """Send one message of a stream."""
+        raise NotImplementedError
+
+    async def end(self, call: RpcCall, status: Status | None) -> None:
+        """End a stream, with a status where it failed."""
+        raise NotImplementedError
+
+    async def fail(self, call: RpcCall, status: Status) -> None:
+        """Answer with an error alone."""
+        raise NotImplementedError
+
+    async def start(self, call: RpcCall, fields: Fields, **more: Any) -> None:
+        """Send the head of the answer."""
+        fields += [(b"request-id", call.request_id.encode()), NOSNIFF]
+        if call.notes is not None:
+            fields.extend(call.notes)
+        await self.send({"type": "http.response.start", "status": self.status, "headers": fields, **more})
+
+    async def body(self, content: bytes, more: bool = False) -> None:
+        """Send a piece of the body."""
+        self.size += len(content)
+        await self.send({"type": "http.response.body", "body": content, "more_body": more})
+
+
+async def content_of(call: RpcCall, limit: int) -> bytes:
+    """Return the content of a request.
+
+    Raises:
+        BodyTooLarge: It is larger than `limit`; where the head says so, nothing of it was read.
+        Cancelled: The client went away.
+    """
+    length = call.fields.get(b"content-length")
+    if length is not None:
+        if not length.isdigit():
+            raise InvalidArgument(violations=(Violation(detail="not a length", pointer="#/content-length"),))
+        if int(length) > limit:
+            raise BodyTooLarge(limit=limit)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await call.receive()
+        if message["type"] == "http.disconnect":
+            call.gone = True
+            raise Cancelled
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge(limit=limit)
+        if not message.get("more_body", False):
+            return chunk if not chunks else b"".join((*chunks, chunk))
+        chunks.append(chunk)
+
+
+def fields_of(scope: Scope) -> dict[bytes, bytes]:
+    """Return the header fields of a request by name."""
+    headers = scope["headers"]
+    fields = dict(headers)
+    return fields if len(fields) == len(headers) else joined(headers)

@@ -1,0 +1,133 @@
+"""gRPC (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md) and gRPC-Web (PROTOCOL-WEB.md beside it).
+
+They differ in where the status stands: native gRPC has it in the trailers of HTTP/2, gRPC-Web in a last envelope of
+the body, which every server and every browser can carry.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from trivet.transports.rpc import envelope
+from trivet.transports.rpc.envelope import EncodingUnknown, accepts_gzip, broken, deflated, enveloped, opened
+from trivet.transports.rpc.exchange import Fields, RpcCall, Speech, content_of
+from trivet.transports.rpc.status import Status
+
+OK: Fields = [(b"grpc-status", b"0")]
+ACCEPTED = (b"grpc-accept-encoding", b"gzip, identity")
+
+
+class Grpc(Speech):
+    """Native gRPC."""
+
+    protocol = "grpc"
+
+    __slots__ = ("_gzip",)
+
+    async def message(self, call: RpcCall, limit: int) -> bytes:
+        """Return the one message of the request."""
+        coding = self.fields.get(b"grpc-encoding", b"identity")
+        if coding not in (b"identity", b"gzip"):
+            raise EncodingUnknown(detail=f"{coding.decode('latin-1')} is not understood here; gzip is.")
+        return opened(await self.content(call, limit + envelope.HEAD_BYTES), limit, coding == b"gzip")
+
+    async def content(self, call: RpcCall, limit: int) -> bytes:
+        """Return the content of the request."""
+        return await content_of(call, limit)
+
+    async def reply(self, call: RpcCall, message: bytes) -> None:
+        """Answer with one message."""
+        flags = 0
+        fields = [(b"content-type", self.content_type)]
+        if len(message) >= envelope.COMPRESS_FROM_BYTES and accepts_gzip(self.fields.get(b"grpc-accept-encoding")):
+            message, flags = deflated(message), envelope.COMPRESSED
+            fields.append((b"grpc-encoding", b"gzip"))
+        await self.start(call, fields, trailers=True)
+        await self.last(enveloped(message, flags), OK)
+
+    async def begin(self, call: RpcCall) -> None:
+        """Begin a stream of messages."""
+        self._gzip = accepts_gzip(self.fields.get(b"grpc-accept-encoding"))
+        fields = [(b"content-type", self.content_type)]
+        if self._gzip:
+            fields.append((b"grpc-encoding", b"gzip"))
+        await self.start(call, fields, trailers=True)
+
+    async def item(self, message: bytes) -> None:
+        """Send one message of a stream."""
+        if self._gzip and len(message) >= envelope.COMPRESS_FROM_BYTES:
+            await self.piece(enveloped(deflated(message), envelope.COMPRESSED))
+        else:
+            await self.piece(enveloped(message))
+
+    async def end(self, call: RpcCall, status: Status | None) -> None:
+        """End a stream."""
+        await self.last(b"", OK if status is None else status.grpc())
+
+    async def fail(self, call: RpcCall, status: Status) -> None:
+        """Answer with trailers only: the status stands in the head, so that every server can send it."""
+        await self.start(call, [(b"content-type", self.content_type), ACCEPTED, *status.grpc()])
+        await self.body(b"")
+
+    async def piece(self, content: bytes) -> None:
+        """Send a part of the body after which more comes."""
+        await self.body(content, more=True)
+
+    async def last(self, content: bytes, trailers: Fields) -> None:
+        """Send the last part of the body, and the status."""
+        await self.body(content)
+        await self.send({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
+
+
+class GrpcWeb(Grpc):
+    """gRPC-Web, in binary or, for old browsers, in text."""
+
+    protocol = "grpc-web"
+
+    __slots__ = ("_text",)
+
+    @property
+    def text(self) -> bool:
+        """Whether bodies are base64."""
+        return self.content_type.startswith(b"application/grpc-web-text")
+
+    async def content(self, call: RpcCall, limit: int) -> bytes:
+        """Return the content of the request; a text may consist of several that were padded one by one."""
+        if not self.text:
+            return await content_of(call, limit)
+        given = await content_of(call, limit * 4 // 3 + 4)
+        try:
+            return b"".join(base64.b64decode(part, validate=True) for part in padded(given))
+        except binascii.Error as malformed:
+            raise broken("the body is not base64") from malformed
+
+    async def start(self, call: RpcCall, fields: Fields, **more: object) -> None:
+        """Send the head of the answer."""
+        await super().start(call, fields)
+
+    async def piece(self, content: bytes) -> None:
+        """Send a part of the body after which more comes."""
+        await self.body(base64.b64encode(content) if self.text else content, more=True)
+
+    async def last(self, content: bytes, trailers: Fields) -> None:
+        """Send the last part of the body: the status is a part of it."""
+        said = b"".join(b"%b: %b\r\n" % field for field in trailers)
+        content += enveloped(said, envelope.WEB_TRAILERS)
+        await self.body(base64.b64encode(content) if self.text else content)
+
+
+def padded(text: bytes) -> list[bytes]:
+    """Return the parts of a base64 text that was made of several: each ends where its padding does."""
+    parts: list[bytes] = []
+    start = 0
+    while start < len(text):
+        end = text.find(b"=", start)
+        if end < 0:
+            parts.append(text[start:])
+            break
+        while end < len(text) and text[end : end + 1] == b"=":
+            end += 1
+        parts.append(text[start:end])
+        start = end
+    return parts

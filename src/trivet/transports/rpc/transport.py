@@ -1,0 +1,315 @@
+"""RPC: a path for every operation, bound to its chains at the first call.
+
+Names, types and numbers are checked when the app is built; codecs and chains of a method are made when it is first
+called, so that an app of many operations starts soon. One path serves every protocol: the content type tells which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from trivet.contracts.model import Api
+from trivet.contracts.problem import RouteNotFound
+from trivet.contracts.proto.message import Method
+from trivet.contracts.proto.package import ProtoContract
+from trivet.core.call import Call, Fields, Handler, Outcome
+from trivet.core.declaration import Kind
+from trivet.core.error import Cancelled, Code, Error, Internal, Unimplemented
+from trivet.core.precondition import Precondition
+from trivet.policies import chain
+from trivet.runtime import Runtime
+from trivet.transports.rest.conditions import FIELDS as CONDITIONS
+from trivet.transports.rest.conditions import for_change
+from trivet.transports.rest.disconnect import Watches
+from trivet.transports.rest.exchange import REQUEST_ID, Receive, Scope, Send
+from trivet.transports.rest.reply import NOSNIFF
+from trivet.transports.rest.transport import CLIENT_CLOSED_REQUEST, request_ids
+from trivet.transports.rpc.codec import Codec
+from trivet.transports.rpc.connect import Connect, ConnectGet, ConnectStream, query_of
+from trivet.transports.rpc.exchange import Format, RpcCall, Speech, fields_of
+from trivet.transports.rpc.grpc import Grpc, GrpcWeb
+from trivet.transports.rpc.protojson import ProtoJson
+from trivet.transports.rpc.status import Status, status_of
+from trivet.transports.rpc.stream import Streams
+from trivet.transports.rpc.wire import Wire
+
+SPEECHES: dict[bytes, tuple[type[Speech], Format]] = {
+    b"application/grpc": (Grpc, "proto"),
+    b"application/grpc+proto": (Grpc, "proto"),
+    b"application/grpc+json": (Grpc, "json"),
+    b"application/grpc-web": (GrpcWeb, "proto"),
+    b"application/grpc-web+proto": (GrpcWeb, "proto"),
+    b"application/grpc-web+json": (GrpcWeb, "json"),
+    b"application/grpc-web-text": (GrpcWeb, "proto"),
+    b"application/grpc-web-text+proto": (GrpcWeb, "proto"),
+    b"application/proto": (Connect, "proto"),
+    b"application/json": (Connect, "json"),
+    b"application/connect+proto": (ConnectStream, "proto"),
+    b"application/connect+json": (ConnectStream, "json"),
+}
+"""How a request of each content type is spoken, and the format of its messages."""
+
+TRAILERS = "http.response.trailers"
+NO_TRAILERS = (
+    "This server sends no trailers, so it can not speak native gRPC. "
+    "Speak gRPC-Web or Connect to it, or serve the app with a server that speaks HTTP/2."
+)
+
+
+class NoTrailers(Unimplemented):
+    """This server can not speak native gRPC; gRPC-Web and Connect it can."""
+
+
+class Endpoint:
+    """One method as RPC serves it.
+
+    Args:
+        method: The method.
+        rpc: Whose it is.
+
+    Attributes:
+        handler: The gate, then decoding, then the call chain.
+        streams: Whether it returns many.
+        body: The parameter that is the whole body of REST.
+    """
+
+    def __init__(self, method: Method, rpc: Rpc) -> None:
+        self.operation = method.op.operation
+        self.streams = method.streams
+        self.reads = self.operation.kind is Kind.QUERY
+        face = method.op.face
+        self.body: str | None = face.body if face.body != "*" else None
+        self._method = method
+        self._formats = rpc.formats
+        self._codecs: dict[str, Codec] = {}
+        self.handler: Handler = chain.gate(self.operation, rpc.runtime, self._answering(rpc))
+
+    def codec(self, format: str) -> Codec:
+        """Return the codec of the method in a format."""
+        codec = self._codecs.get(format)
+        if codec is None:
+            codec = self._codecs[format] = Codec(self._method, self._formats[format])
+        return codec
+
+    def _answering(self, rpc: Rpc) -> Handler:
+        inner = chain.call(self.operation, rpc.runtime)
+        limit, watches = rpc.runtime.settings.limits.body, rpc.watches
+        changes, clock = self.operation.kind.writes, rpc.runtime.clock
+
+        async def answer(call: Call) -> Outcome:
+            assert isinstance(call, RpcCall)
+            codec = self.codec(call.speech.format)
+            message = await call.speech.message(call, limit)
+            call.arguments, call.resume_after = codec.read(message)
+            if self.streams:
+                return await inner(call)
+            call.encode = codec.write
+            if changes and not CONDITIONS.isdisjoint(call.fields):
+                call.precondition = condition_of(call.fields, clock.now())
+            watches.start(call)
+            try:
+                return await inner(call)
+            finally:
+                watches.stop(call)
+
+        return answer
+
+
+class Rpc:
+    """Serves the operations of an app over gRPC, gRPC-Web and Connect.
+
+    Args:
+        api: The model of the app.
+        contract: Its RPC contract.
+        runtime: What is open while the process runs.
+    """
+
+    def __init__(self, api: Api, contract: ProtoContract, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.watches = Watches()
+        self.formats: dict[str, Wire | ProtoJson] = {"proto": Wire(), "json": ProtoJson()}
+        self.methods: dict[str, Method] = {
+            package.path(method): method for package in contract.packages for method in package.methods
+        }
+        self._domain = api.name
+        self._endpoints: dict[str, Endpoint] = {}
+        self._monotonic = runtime.clock.monotonic
+        self._new_request_id = request_ids(runtime)
+        self._streams = Streams(self._status, self._fault)
+        runtime.at_end(self._streams.end)
+        self._unrouted = chain.unrouted(runtime, _refuse)
+        self._unlocked = not contract.locked and not runtime.settings.development
+        self._told = False
+
+    def claims(self, scope: Scope, path: str) -> bool:
+        """Whether a request is RPC's to answer: a method is called, or an RPC protocol is spoken."""
+        if path in self.methods:
+            return True
+        given = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+        return given.startswith((b"application/grpc", b"application/connect+", b"application/proto"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        """Serve one request.
+
+        Args:
+            scope: The ASGI scope.
+            receive: Reads the body.
+            send: Takes the answer.
+            path: The raw path below the app's root.
+        """
+        method = self.methods.get(path)
+        fields = fields_of(scope)
+        speech = self._speech(scope, fields, send, method)
+        if speech is None:
+            await self._wrong_content(scope, path, send)
+            return
+        if method is None:
+            await self._refuse(speech, scope, receive, path, RouteNotFound(detail=f"There is no method {path}."))
+            return
+        if isinstance(speech, Grpc) and not isinstance(speech, GrpcWeb) and not _trailers(scope):
+            self._tell()
+            await self._refuse(speech, scope, receive, path, NoTrailers(detail=NO_TRAILERS))
+            return
+        endpoint = self._endpoints.get(path)
+        if endpoint is None:
+            endpoint = self._endpoints[path] = Endpoint(method, self)
+            if self._unlocked:
+                self._unlocked = False
+                self.runtime.log.warning("field numbers are not kept", mend="Run `trivet contract proto`.")
+        call = RpcCall(endpoint.operation, speech, scope, receive, path, self._monotonic(), self._new_request_id)
+        await self._answer(endpoint, call)
+
+    def _speech(self, scope: Scope, fields: dict[bytes, bytes], send: Send, method: Method | None) -> Speech | None:
+        """Return how a request is spoken, ``None`` where that can not be."""
+        verb = scope["method"]
+        if verb == "GET" and method is not None and method.op.operation.kind is Kind.QUERY:
+            query = query_of(scope["query_string"])
+            encoding = query.get("encoding")
+            if encoding == "proto":
+                return ConnectGet("proto", query, fields, send)
+            return ConnectGet("json", query, fields, send) if encoding == "json" else None
+        if verb != "POST":
+            return None
+        given = fields.get(b"content-type", b"")
+        kind, _, parameters = given.partition(b";")
+        content_type = kind.strip().lower()
+        found = SPEECHES.get(content_type)
+        if found is None or (parameters and b"charset" in parameters.lower() and b"utf-8" not in parameters.lower()):
+            return None
+        speaks, format = found
+        if (
+            method is not None
+            and (speaks is ConnectStream) != method.streams
+            and issubclass(speaks, Connect | ConnectStream)
+        ):
+            return None
+        return speaks(format, content_type, fields, send)
+
+    async def refuse(self, scope: Scope, receive: Receive, send: Send, path: str, error: Error) -> None:
+        """Answer a request with an error, whatever it leads to."""
+        speech = self._speech(scope, fields_of(scope), send, None)
+        if speech is None:
+            await self._wrong_content(scope, path, send)
+        else:
+            await self._refuse(speech, scope, receive, path, error)
+
+    async def _refuse(self, speech: Speech, scope: Scope, receive: Receive, path: str, error: Error) -> None:
+        call = RpcCall(None, speech, scope, receive, path, self._monotonic(), self._new_request_id)
+        call.refusal = error
+        try:
+            await self._unrouted(call)
+        except Error as refused:
+            await self._fail(call, refused)
+
+    def allowed(self, path: str) -> tuple[str, ...]:
+        """Return the verbs that a path can be asked with."""
+        method = self.methods.get(path)
+        return ("GET", "POST") if method is not None and method.op.operation.kind is Kind.QUERY else ("POST",)
+
+    async def _wrong_content(self, scope: Scope, path: str, send: Send) -> None:
+        """Answer what speaks no protocol of ours: 405 for a verb, 415 for a content type, without a body."""
+        verbs = self.allowed(path)
+        if scope["method"] not in verbs:
+            status, field = 405, (b"allow", ", ".join(verbs).encode())
+        else:
+            status, field = 415, (b"accept-post", b", ".join(SPEECHES))
+        given = fields_of(scope).get(b"request-id", b"")
+        request_id = given if REQUEST_ID.fullmatch(given) else self._new_request_id().encode()
+        fields = [field, (b"content-length", b"0"), (b"request-id", request_id), NOSNIFF]
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _answer(self, endpoint: Endpoint, call: RpcCall) -> None:
+        try:
+            try:
+                outcome = await endpoint.handler(call)
+                if endpoint.streams:
+                    write = endpoint.codec(call.speech.format).write_item
+                    await self._streams.send(call, outcome.value, write)
+                else:
+                    assert outcome.body is not None  # `call.encode` is set
+                    await call.speech.reply(call, outcome.body)
+            except Error as refused:
+                await self._fail(call, refused, endpoint.body)
+            except OSError:
+                raise
+            except Exception as broken:
+                self._fault(call, broken)
+                await self._fail(call, Internal())
+        except asyncio.CancelledError:
+            call.code = Code.CANCELLED
+            task = asyncio.current_task()
+            if not call.gone or task is None or task.uncancel() > 0:
+                raise  # not by us, for the client's sake
+        except OSError:  # by `send`: the client is gone, and the server says it like this (ASGI 2.4)
+            call.code = Code.CANCELLED
+        finally:
+            sent = call.code is not Code.CANCELLED or not call.gone
+            call.finish(call.speech.status if sent else CLIENT_CLOSED_REQUEST, call.speech.size)
+
+    async def _fail(self, call: RpcCall, error: Error, body: str | None = None) -> None:
+        if isinstance(error, Cancelled) and call.gone:
+            return
+        try:
+            status = self._status(call, error, body)
+        except Exception as broken:  # an error with fields that can not be written
+            self._fault(call, broken)
+            status = self._status(call, Internal())
+        await call.speech.fail(call, status)
+        call.finish(call.speech.status, call.speech.size)
+
+    def _status(self, call: RpcCall, error: Error, body: str | None = None) -> Status:
+        return status_of(error, call, self._domain, body)
+
+    def _fault(self, call: RpcCall, broken: Exception) -> None:
+        call.code, call.error = Code.INTERNAL, broken
+        self.runtime.log.failure("unexpected error", broken, request_id=call.request_id)
+
+    def _tell(self) -> None:
+        """Say once why native gRPC does not work here."""
+        if not self._told:
+            self._told = True
+            self.runtime.log.warning("native gRPC is refused", reason=NO_TRAILERS)
+
+
+def condition_of(fields: Fields, now: datetime) -> Precondition | None:
+    """Return what a change takes for granted; ``if-match: 7`` names the version that a message said.
+
+    Raises:
+        InvalidArgument: It can not be read.
+    """
+    version = fields.get(b"if-match", b"").strip(b'"')
+    if version.isdigit():
+        return Precondition(match=frozenset((version.decode(),)))
+    return for_change(fields, now)
+
+
+def _trailers(scope: Scope) -> bool:
+    return TRAILERS in (scope.get("extensions") or ())
+
+
+async def _refuse(call: Call) -> Outcome:
+    assert isinstance(call, RpcCall)
+    assert call.refusal is not None
+    raise call.refusal
