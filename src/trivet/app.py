@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trivet.contracts.graphql.read import graph_of
+from trivet.contracts.graphql.types import Graph
 from trivet.contracts.lint import lint
 from trivet.contracts.model import Api, describe
 from trivet.contracts.proto.package import ProtoContract, contract_of
@@ -92,15 +95,15 @@ class App:
 
     def describe(self) -> tuple[Api, list[Fault]]:
         """Return the model of the API and everything that keeps the app from starting."""
-        api, _, _, faults = self._decide()
+        api, _, _, _, faults = self._decide()
         return api, faults
 
     def contract(self) -> tuple[ProtoContract, list[Fault]]:
         """Return the RPC contract and everything that keeps the app from starting."""
-        _, contract, _, faults = self._decide()
+        _, contract, _, _, faults = self._decide()
         return contract, faults
 
-    def _decide(self) -> tuple[Api, ProtoContract, Plans, list[Fault]]:
+    def _decide(self) -> tuple[Api, ProtoContract, Graph | None, Plans, list[Fault]]:
         """Read the modules, compile their tables, and collect what is wrong on every floor."""
         from trivet.data.catalog import bind, dialect_of
         from trivet.messaging.subscribers import check
@@ -113,7 +116,11 @@ class App:
         own = [fault for module in self.modules for fault in module.faults]
         found = [*own, *self._faults(), *faults, *tables, *plain]
         contract, unfit = (ProtoContract(), []) if found else contract_of(api, self.place)
-        return api, contract, plans, found + unfit
+        graph: Graph | None = None
+        if settings.graphql.enabled and api.operations:
+            graph, clashing = graph_of(api)
+            found += [*clashing, *self._documents(settings.graphql.documents)]
+        return api, contract, graph, plans, found + unfit
 
     def lint(self) -> list[Fault]:
         """Return what does not keep the app from starting but should be better."""
@@ -129,10 +136,10 @@ class App:
         Raises:
             FaultyApp: With everything that is wrong.
         """
-        api, contract, plans, faults = self._decide()
+        api, contract, graph, plans, faults = self._decide()
         if faults:
             raise FaultyApp(self.name, faults)
-        return Service(self, api, contract, plans, clock=clock, sink=sink)
+        return Service(self, api, contract, graph, plans, clock=clock, sink=sink)
 
     def _faults(self) -> list[Fault]:
         found: list[Fault] = []
@@ -168,6 +175,13 @@ class App:
         for name in sorted({name for name in names if names.count(name) > 1}):
             fault("resource-name", f"two resources are called {name!r}", "Rename one.")
         return found
+
+    def _documents(self, directory: str | None) -> list[Fault]:
+        if directory is None or Path(directory).is_dir():
+            return []
+        problem = f"graphql.documents is {directory!r}, which is no directory"
+        mend = "Create it, or leave the setting out."
+        return [Fault(rule="graphql-documents", place=self.place, problem=problem, mend=mend)]
 
     # -- running
 
@@ -242,6 +256,7 @@ class Service:
         app: The app.
         api: The model of its API.
         contract: Its RPC contract.
+        graph: Its GraphQL types, where GraphQL is served.
         plans: What was compiled for its tables.
         clock: Time and identifiers.
         sink: Where log lines go.
@@ -252,6 +267,7 @@ class Service:
         app: App,
         api: Api,
         contract: ProtoContract,
+        graph: Graph | None,
         plans: Plans,
         *,
         clock: Clock | None = None,
@@ -267,7 +283,7 @@ class Service:
                 self.runtime.handlers.root[operation] = chain.call(operation, self.runtime)
                 self.runtime.handlers.nested[operation] = chain.nested(operation, self.runtime)
         self.deliveries = Deliveries(self.runtime)
-        self.front = Front(api, contract, self.runtime, app.mounts)
+        self.front = Front(api, contract, self.runtime, app.mounts, graph)
 
     async def open(self) -> None:
         """Open what the app needs, and fill an empty database in development.

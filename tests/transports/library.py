@@ -30,6 +30,7 @@ from trivet import (
     Unavailable,
     Write,
 )
+from trivet.contracts.graphql.read import graph_of
 from trivet.contracts.model import describe
 from trivet.contracts.proto.package import contract_of
 from trivet.core.fault import NOWHERE
@@ -376,7 +377,9 @@ class Served:
         self.runtime.ready = True
         contract, unfit = contract_of(api, NOWHERE)
         assert unfit == []
-        self.front = Front(api, contract, self.runtime, mounts)
+        graph, clashing = graph_of(api)
+        assert clashing == []
+        self.front = Front(api, contract, self.runtime, mounts, graph)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self.front(scope, receive, send)

@@ -22,6 +22,7 @@ COMMANDS = {
     "call": "Run one operation of an app in this process.",
     "check": "Say what is wrong with an app, and what could be better.",
     "contract": "Write the contract of an app to files.",
+    "graphql": "Look at the GraphQL face of an app.",
     "config": "Explain the settings.",
 }
 

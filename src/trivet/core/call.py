@@ -78,6 +78,7 @@ class Call:
         notes: Response header fields that policies add, rendered by each transport in its own way.
         resume_after: The stream position after which a reader continues.
         position: Where the reader of a stream stands, once the stream follows events.
+        cut: Whether a stream was ended by a policy, before it came to its own end.
         observer: Told by `finish` how it ended.
     """
 
@@ -86,6 +87,7 @@ class Call:
         "arguments",
         "arrival",
         "code",
+        "cut",
         "deadline",
         "encode",
         "error",
@@ -147,6 +149,7 @@ class Call:
         self.notes: list[tuple[bytes, bytes]] | None = None
         self.resume_after: str | None = None
         self.position: Place | None = None
+        self.cut = False
         self.observer: Observer | None = None
 
     def finish(self, status: int, size: int) -> None:

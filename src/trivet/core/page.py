@@ -33,3 +33,18 @@ class Page(Struct, Generic[T], omit_defaults=True):
 
     items: Annotated[list[T], Meta(max_length=MAX_PAGE_SIZE)]
     next_page_token: PageToken | None = None
+
+
+class CursorRequest(PageRequest):
+    """A page request of a caller that wants to know tokens: of every item, or of the last one only.
+
+    A table answers it with a `CursorPage`; any other page is as good an answer, with fewer tokens.
+    """
+
+    every: bool = False
+
+
+class CursorPage(Page[T]):
+    """A page with the tokens after which the list goes on: one for each item, or only the last item's."""
+
+    cursors: tuple[PageToken, ...] = ()

@@ -21,7 +21,7 @@ from trivet.core.context import Read, Write
 from trivet.core.error import AlreadyExists, Conflict, Error, InvalidArgument, NotFound, PermissionDenied
 from trivet.core.fault import place_of, place_of_caller
 from trivet.core.module import Module
-from trivet.core.page import Page, PageRequest
+from trivet.core.page import CursorPage, CursorRequest, Page, PageRequest
 from trivet.core.principal import Principal
 from trivet.data import pagetoken
 from trivet.data.access import plan_of, session_of, tenant_of
@@ -271,7 +271,7 @@ class Table(Generic[T, K]):
             after = pagetoken.read(page.page_token, lists.token_type, context, plan.signing_key)
             own = (*arguments, *after, limit + 1)
         rows = await session_of(ctx, self).fetch(query.statement, query.values(ctx, own))
-        return self._page(plan, lists, rows, limit, context)
+        return self._page(plan, lists, rows, page, context)
 
     async def page_by(
         self,
@@ -315,17 +315,23 @@ class Table(Generic[T, K]):
             groups.setdefault(row[-1], []).append(row[:-1])
         pages = {
             parent: self._page(
-                plan, lists, groups.get(lists.encode_parent(parent), []), limit, lists.context((parent, *arguments[1:]))
+                plan, lists, groups.get(lists.encode_parent(parent), []), page, lists.context((parent, *arguments[1:]))
             )
             for parent in distinct
         }
         return [pages[parent] for parent in parents]
 
-    def _page(self, plan: TablePlan[T], lists: Any, rows: list[Any], limit: int, context: bytes) -> Page[T]:
-        if len(rows) <= limit:
-            return Page(items=plan.mapping.decode(rows))
+    def _page(self, plan: TablePlan[T], lists: Any, rows: list[Any], request: PageRequest, context: bytes) -> Page[T]:
+        def token(item: T) -> str:
+            return pagetoken.sign(lists.position(item), context, plan.signing_key)
+
+        limit = request.limit
         items = plan.mapping.decode(rows[:limit])
-        return Page(items=items, next_page_token=pagetoken.sign(lists.position(items[-1]), context, plan.signing_key))
+        following = token(items[-1]) if len(rows) > limit else None
+        if isinstance(request, CursorRequest):
+            asked = items if request.every else items[-1:]
+            return CursorPage(items=items, next_page_token=following, cursors=tuple(map(token, asked)))
+        return Page(items=items, next_page_token=following)
 
     async def select(self, ctx: Read, selection: Selection[R, P], /, *args: P.args, **kwargs: P.kwargs) -> list[R]:
         """Run a declared select and return its rows.

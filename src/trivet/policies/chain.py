@@ -1,8 +1,10 @@
-"""The order of the policies, stated once: GATE, CALL and NESTED. Nothing else decides order.
+"""The order of the policies, stated once: GATE, FIELD, CALL and NESTED. Nothing else decides order.
 
 The gate runs once per request and knows only its head: the body is unread, so that refusing costs almost nothing. The
-call runs once per operation, with its arguments decoded. A nested call (one operation calling another) passes its own,
-shorter list: what the gate decided about the caller holds for all of the request.
+call runs once per operation, with its arguments decoded. A request that leads to several operations (GraphQL) passes
+the gate as an operation of the platform; then each of its root fields passes the field's list, which decides what
+depends on the operation, and the call. A nested call (one operation calling another) passes its own, shorter list: what
+the gate decided about the caller holds for all of the request.
 
 A policy with nothing to do for an operation returns the handler it was given, and so is not in the operation's chain.
 """
@@ -19,7 +21,7 @@ from trivet.policies.authorize import authorize
 from trivet.policies.deadline import deadline
 from trivet.policies.endpoint import endpoint
 from trivet.policies.isolate import isolate
-from trivet.policies.observe import observe, observe_nested
+from trivet.policies.observe import observe, observe_field, observe_nested
 from trivet.policies.precondition import precondition
 from trivet.policies.transaction import transaction
 from trivet.runtime import Runtime
@@ -31,6 +33,7 @@ The operation is ``None`` for requests that lead to none; only `observe` sees th
 """
 
 GATE: tuple[Policy, ...] = (observe, deadline, authenticate, authorize)
+FIELD: tuple[Policy, ...] = (observe_field, deadline, authorize)
 CALL: tuple[Policy, ...] = (transaction, precondition)
 NESTED: tuple[Policy, ...] = (observe_nested, isolate)
 
@@ -46,6 +49,14 @@ def bind(policies: Sequence[Policy], operation: Operation[..., Any] | None, runt
 def gate(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
     """Return the handler that a transport calls with the head of a request; `next` reads the body and goes on."""
     return bind(GATE, operation, runtime, next)
+
+
+def field(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
+    """Return the handler that a transport calls for one of several operations of a request that passed the gate.
+
+    What the gate found out about the caller is on the call already; `next` decodes the arguments and goes on.
+    """
+    return bind(FIELD, operation, runtime, next)
 
 
 def call(operation: Operation[..., Any], runtime: Runtime) -> Handler:

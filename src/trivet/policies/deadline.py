@@ -61,7 +61,7 @@ def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Hand
 
         async def streamed(call: Call) -> Outcome:
             outcome = await next(call)
-            outcome.value = bounded(outcome.value, declared.idle, declared.age, runtime)
+            outcome.value = bounded(outcome.value, call, declared.idle, declared.age, runtime)
             return outcome
 
         return streamed
@@ -111,7 +111,9 @@ def requested_by(call: Call) -> float | None:
     return seconds
 
 
-async def bounded(items: AsyncIterator[Any], idle: float, age: float, runtime: Runtime) -> AsyncIterator[Any]:
+async def bounded(
+    items: AsyncIterator[Any], call: Call, idle: float, age: float, runtime: Runtime
+) -> AsyncIterator[Any]:
     """Yield items until none came for `idle` seconds or the stream is `age` seconds old; then close the source.
 
     Streams that began together do not end together: up to a tenth of the age is left out.
@@ -129,6 +131,7 @@ async def bounded(items: AsyncIterator[Any], idle: float, age: float, runtime: R
                 return
             except asyncio.CancelledError:
                 if alarm.rang and task.cancelling() == 1:
+                    call.cut = True
                     return
                 raise
             finally:
@@ -136,6 +139,7 @@ async def bounded(items: AsyncIterator[Any], idle: float, age: float, runtime: R
                 if alarm.rang:
                     task.uncancel()
             yield item
+        call.cut = True
     finally:
         close = getattr(items, "aclose", None)
         if close is not None:

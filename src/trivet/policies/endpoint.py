@@ -34,6 +34,9 @@ def endpoint(operation: Operation[..., Any], runtime: Runtime) -> Handler:
     async def enqueue(call: Call) -> Outcome:
         status = call.work.enqueue(operation, call.arguments)
         encode = call.encode
-        return Outcome(status, encode(status) if encode is not None else None)
+        if encode is None:
+            return Outcome(status)
+        expand = call.expand
+        return Outcome(status, encode(status if expand is None else await expand(status)))
 
     return {Kind.STREAM: stream, Kind.JOB: enqueue}.get(operation.kind, run)

@@ -168,6 +168,38 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
     return observed
 
 
+def observe_field(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
+    """Count the operation of one root field like a request of its own; the request that it came with has the line."""
+    if operation is None:
+        return next
+    name = operation.id
+    clock, log = runtime.clock, runtime.log
+    by_protocol: dict[str, Numbers] = {}
+
+    async def observed(call: Call) -> Outcome:
+        numbers = by_protocol.get(call.protocol)
+        if numbers is None:
+            numbers = by_protocol[call.protocol] = Numbers(name, call.protocol, runtime)
+        numbers.in_flight.value += 1
+        code = "OK"
+        try:
+            return await next(call)
+        except Error as refused:
+            code = refused.code.name
+            raise
+        except asyncio.CancelledError:
+            code = Code.CANCELLED.name
+            raise
+        except Exception as broken:
+            code = Code.INTERNAL.name
+            log.failure("unexpected error", broken, request_id=call.request_id, operation=name)
+            raise Internal from broken
+        finally:
+            numbers.ended(code, clock.monotonic() - call.arrival, 0)
+
+    return observed
+
+
 def observe_nested(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
     """Count calls from one operation to another by how they end."""
     if operation is None:

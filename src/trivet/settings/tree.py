@@ -170,6 +170,40 @@ class CorsSettings(Struct):
     max_age: Seconds = 600
 
 
+class GraphqlSettings(Struct):
+    """How GraphQL is served, and what a document may ask for.
+
+    Attributes:
+        enabled: Whether `/graphql` is served.
+        introspection: Whether clients may ask for the schema; when not set, only in development.
+        depth: Levels of fields in a document.
+        aliases: Fields with an alias in a document, fragments expanded.
+        tokens: Words and signs of a document.
+        directives: Directives in a document, fragments expanded.
+        cost: Objects that an answer may hold, counted from the sizes of pages before anything runs.
+        batch: Operations that one request may bring in a list; 1 allows no list.
+        plans: Documents, and plans of them, that are kept in each process.
+        plans_size: Bytes that they may take together, counted from the length of the documents.
+        documents: A directory whose `*.graphql` files are documents that clients name by `sha256:` and their hash.
+        registered_only: Whether only those are served.
+        automatic: Whether clients may register documents as they go (automatic persisted queries).
+    """
+
+    enabled: bool = True
+    introspection: bool | None = None
+    depth: Annotated[int, Meta(ge=1, le=100)] = 10
+    aliases: Annotated[int, Meta(ge=0, le=10_000)] = 30
+    tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 2000
+    directives: Annotated[int, Meta(ge=0, le=10_000)] = 50
+    cost: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 10_000
+    batch: Annotated[int, Meta(ge=1, le=100)] = 1
+    plans: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    plans_size: Size = 16 * 1024 * 1024
+    documents: str | None = None
+    registered_only: bool = False
+    automatic: bool = True
+
+
 class LogSettings(Struct):
     """What is written to standard output.
 
@@ -218,6 +252,7 @@ class Settings(Struct):
         rest: How the REST face looks.
         compression: Whether answers are compressed for callers that ask for it.
         cors: Pages of which other origins may call this app from a browser.
+        graphql: How GraphQL is served, and what a document may ask for.
         log: What is written to standard output.
         telemetry: What is measured and sent elsewhere.
         identity: Who callers are.
@@ -233,6 +268,7 @@ class Settings(Struct):
     rest: RestSettings = RestSettings()
     compression: CompressionSettings = CompressionSettings()
     cors: CorsSettings = CorsSettings()
+    graphql: GraphqlSettings = GraphqlSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     identity: IdentitySettings = IdentitySettings()

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from trivet.contracts.graphql.types import Graph
 from trivet.contracts.model import Api
 from trivet.contracts.openapi import document
 from trivet.contracts.problem import HeadersTooLarge, MethodNotAllowed, NotReady, RouteNotFound, UrlTooLong
@@ -25,6 +26,7 @@ from trivet.settings import Settings
 from trivet.transports import pages
 from trivet.transports.catalogue import Catalogue
 from trivet.transports.cors import Cors
+from trivet.transports.graphql.transport import GraphqlTransport
 from trivet.transports.health import Health
 from trivet.transports.reference import Reference
 from trivet.transports.rest.caching import NOT_KEPT
@@ -96,10 +98,16 @@ class Front:
         contract: Its RPC contract.
         runtime: What is open while the process runs.
         mounts: ASGI applications by path prefix.
+        graph: Its GraphQL types; without them no GraphQL is served.
     """
 
     def __init__(
-        self, api: Api, contract: ProtoContract, runtime: Runtime, mounts: Mapping[str, Asgi] | None = None
+        self,
+        api: Api,
+        contract: ProtoContract,
+        runtime: Runtime,
+        mounts: Mapping[str, Asgi] | None = None,
+        graph: Graph | None = None,
     ) -> None:
         limits = runtime.settings.limits
         self._url_max = limits.url
@@ -109,6 +117,7 @@ class Front:
         self._cors = Cors.of(runtime.settings.cors)
         self._rest = Rest(api, runtime, self._cors)
         self._rpc = Rpc(api, contract, runtime)
+        self._graphql = None if graph is None else GraphqlTransport(api, graph, runtime, self._rest)
         shown = runtime.settings.rest.docs
         self._catalogue = Catalogue(api, _metrics_of(runtime.settings), open=shown)
         self._contracts: dict[str, Contract] = {}
@@ -127,6 +136,8 @@ class Front:
                 "/openapi.json": self._openapi,
                 "/problems": self._problems,
             }
+        if self._graphql is not None:
+            self._own["/graphql/schema.graphql"] = self._schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request; a WebSocket goes to what is mounted there, or is refused."""
@@ -136,6 +147,9 @@ class Front:
                 await app({**scope, "root_path": scope.get("root_path", "") + prefix}, receive, send)
                 return
         if scope["type"] != "http":
+            if path == "/graphql" and self._graphql is not None:
+                await self._graphql.websocket(scope, receive, send)
+                return
             await self._no_websocket(scope, receive, send, path)
             return
         if self._cors is not None:
@@ -145,6 +159,8 @@ class Front:
             await served.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
         elif size_of(scope["headers"]) > self._headers_max:
             await served.refuse(scope, receive, send, path, HeadersTooLarge(limit=self._headers_max))
+        elif path == "/graphql" and self._graphql is not None:
+            await self._graphql(scope, receive, send, path)
         elif path in self._own or path.startswith(self._prefixes):
             await self._serve(scope, receive, send, path)
         elif path == "*" and scope["method"] == "OPTIONS":
@@ -235,6 +251,10 @@ class Front:
             credentials_optional=not self._runtime.default_principal.anonymous,
         )
         return Contract(described)
+
+    async def _schema(self, root: str, accept: bytes | None) -> Reply:
+        assert self._graphql is not None
+        return await self._graphql.schema()
 
     async def _problems(self, root: str, accept: bytes | None) -> Reply:
         if wants_json(accept):

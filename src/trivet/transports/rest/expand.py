@@ -1,7 +1,6 @@
 """``?expand=customer,lines.product``: related things put into the answer, each edge resolved once per level for all.
 
-Paths are followed breadth-first. What an edge may show is decided before the operation runs (scopes), and by the rules
-of its tables while it runs.
+Paths are followed breadth-first, under the rules of `trivet.policies.follow`.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ from trivet.contracts.model import Api, ApiEdge, ApiOperation
 from trivet.contracts.result import Result
 from trivet.contracts.subject import is_page_request
 from trivet.core.call import Call
-from trivet.core.context import Read
-from trivet.core.error import Error, InvalidArgument, NotFound, PermissionDenied, Unauthenticated, Violation
+from trivet.core.error import InvalidArgument, Violation
 from trivet.core.page import Page, PageRequest
 from trivet.core.principal import Principal
-from trivet.policies.authorize import ScopeRequired
+from trivet.policies.follow import failure_of, follow, permit
 
 Tree = dict[str, "Tree"]
 """Which names to follow, and what to follow from there."""
@@ -68,12 +66,7 @@ class Expander:
             Unauthenticated: An edge needs credentials.
             ScopeRequired: An edge needs scopes that the caller's credential does not carry.
         """
-        scopes = [scope for path in paths for edge in self._known.paths[path] for scope in edge.edge.access.scopes]
-        missing = tuple(dict.fromkeys(scope for scope in scopes if not principal.may(scope)))
-        if missing and principal.anonymous:
-            raise Unauthenticated(detail=f"Expanding {', '.join(paths)} needs credentials.")
-        if missing:
-            raise ScopeRequired(scopes=missing)
+        permit((e for path in paths for e in self._known.paths[path]), principal, f"Expanding {', '.join(paths)}")
 
     async def expand(self, value: Any, paths: Sequence[str], call: Call) -> Any:
         """Return the result as plain JSON values with what the paths lead to in it."""
@@ -106,17 +99,13 @@ async def resolve(edge: ApiEdge, pairs: Pairs, call: Call) -> Pairs:
     """Follow an edge from all of its parents at once and put what it leads to into their JSON objects."""
     if not pairs:
         return []
-    ctx = Read(call.work, edge.edge.module)
     arguments = {p.name: PageRequest() for p in edge.signature.parameters if p.required and is_page_request(p.type)}
-    values = await edge.edge.resolver(ctx, [parent for parent, _ in pairs], **arguments)
-    if len(values) != len(pairs):
-        raise RuntimeError(f"{edge.edge!r} returned {len(values)} values for {len(pairs)} parents")
+    values = await follow(edge, [parent for parent, _ in pairs], call, arguments)
+    failed = failure_of(values)
+    if failed is not None:
+        raise failed
     found: Pairs = []
     for (_, target), value in zip(pairs, values, strict=True):
-        if isinstance(value, Error):
-            if not isinstance(value, NotFound | PermissionDenied):
-                raise value
-            value = None  # what the caller may not see looks like what does not exist
         plain = target[edge.name] = msgspec.to_builtins(value)
         found.extend(pairs_of(edge.result, value, plain))
     return found

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -45,6 +45,10 @@ FIELDS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
+
+
+WriteEvent = Callable[[Any, Place | None], bytes]
+"""Writes an item and where its reader stands then as one event."""
 
 
 class Streams:
@@ -102,6 +106,7 @@ class Events:
         head: The header fields of the answer.
         send: Where the bytes go.
         streams: All streams of the process.
+        write: Writes one item as an event.
 
     Attributes:
         started: Whether the head was sent; then nothing can be answered any more but events.
@@ -119,18 +124,26 @@ class Events:
         "_task",
         "_turn",
         "_unsent",
+        "_write_event",
         "size",
         "started",
     )
 
     def __init__(
-        self, call: RestCall, items: AsyncIterator[Any], head: list[tuple[bytes, bytes]], send: Send, streams: Streams
+        self,
+        call: RestCall,
+        items: AsyncIterator[Any],
+        head: list[tuple[bytes, bytes]],
+        send: Send,
+        streams: Streams,
+        write: WriteEvent | None = None,
     ) -> None:
         self._call = call
         self._items = items
         self._head = head
         self._send = send
         self._streams = streams
+        self._write_event = write or event
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[Any] | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -158,7 +171,7 @@ class Events:
         try:
             async for item in self._items:
                 self._unsent = True
-                await self._write(event(item, self._call.position))
+                await self._write(self._write_event(item, self._call.position))
                 self._unsent = False
         except asyncio.CancelledError:
             if not self._ended:

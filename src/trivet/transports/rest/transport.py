@@ -30,7 +30,7 @@ from trivet.transports.rest.render import encoder_of, location_of
 from trivet.transports.rest.reply import NO_RANGES, NOSNIFF, UNKNOWN, Finished, Reply, current_of, finished, held
 from trivet.transports.rest.router import Router
 from trivet.transports.rest.stream import FIELDS as EVENT_FIELDS
-from trivet.transports.rest.stream import Events, Streams, close
+from trivet.transports.rest.stream import Events, Streams, WriteEvent, close, event
 from trivet.transports.rest.timing import Timing
 from trivet.transports.rest.validator import body_state, row_state
 
@@ -255,7 +255,7 @@ class Rest:
         self._monotonic = runtime.clock.monotonic
         self._router: Router[Endpoint] = Router()
         self._unrouted = chain.unrouted(runtime, _refuse)
-        self._new_request_id = request_ids(runtime)
+        self.new_request_id = request_ids(runtime)
         self._development = runtime.settings.development
         self.codings = Codings(runtime.settings.compression)
         self._streams = Streams()
@@ -291,7 +291,7 @@ class Rest:
                 refusal = MethodNotAllowed(detail=f"{path} allows {', '.join(routes.allow)}.", allowed=routes.allow)
                 await self.refuse(scope, receive, send, path, refusal)
             return
-        call = RestCall(endpoint.operation, scope, receive, path, self._monotonic(), self._new_request_id)
+        call = RestCall(endpoint.operation, scope, receive, path, self._monotonic(), self.new_request_id)
         call.values = values
         if self._development:
             call.timing = Timing(self._runtime.clock, call.arrival)
@@ -302,7 +302,7 @@ class Rest:
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send, path: str, error: Error) -> None:
         """Answer a request that leads to no operation with an error."""
-        call = RestCall(None, scope, receive, path, self._monotonic(), self._new_request_id)
+        call = RestCall(None, scope, receive, path, self._monotonic(), self.new_request_id)
         call.refusal = error
         try:
             await self._unrouted(call)
@@ -315,16 +315,21 @@ class Rest:
         Raises:
             Error: It can not be sent to this caller; nothing was sent.
         """
-        call = RestCall(None, scope, receive, path, self._monotonic(), self._new_request_id)
+        call = RestCall(None, scope, receive, path, self._monotonic(), self.new_request_id)
         now = self._runtime.clock.now()
         choice = self.codings.choose(call.fields.get(b"accept-encoding"))
         if choice is None:
             raise NotAcceptable(detail=NO_CODING)
         await self._send(call, finished(reply, for_reading(call.fields, now), choice, self.codings, now), send)
 
+    async def reply(self, call: RestCall, reply: Reply, send: Send) -> None:
+        """Answer a request of another transport in a coding that its caller takes, or else as it is."""
+        choice = self.codings.choose(call.fields.get(b"accept-encoding")) or AS_IT_IS
+        await self._send(call, finished(reply, None, choice, self.codings, self._runtime.clock.now()), send)
+
     async def options(self, scope: Scope, receive: Receive, send: Send, path: str, allow: tuple[str, ...]) -> None:
         """Answer ``OPTIONS`` with what is allowed, and a preflight with what other origins are."""
-        call = RestCall(None, scope, receive, path, self._monotonic(), self._new_request_id)
+        call = RestCall(None, scope, receive, path, self._monotonic(), self.new_request_id)
         await self._unrouted(call)
         fields = [(b"allow", ", ".join(allow).encode()), NOSNIFF]
         granted = self._cors.preflight(scope, allow) if self._cors is not None else None
@@ -363,7 +368,7 @@ class Rest:
                 await send({"type": "http.response.body", "body": b""})
                 call.finish(200, 0)
             else:
-                await self._follow(call, outcome.value, send)
+                await self.follow(call, outcome.value, send)
         except Error as refused:
             await self._send_problem(call, refused, send)
         except OSError:  # by `send`: the client is gone, and the server says it like this (ASGI 2.4)
@@ -371,13 +376,19 @@ class Rest:
         finally:
             call.finish(CLIENT_CLOSED_REQUEST, 0)  # where nothing was sent
 
-    async def _follow(self, call: RestCall, items: AsyncIterator[Any], send: Send) -> None:
+    async def follow(self, call: RestCall, items: AsyncIterator[Any], send: Send, write: WriteEvent = event) -> None:
         """Send a stream to its end.
+
+        Args:
+            call: The request.
+            items: What is streamed.
+            send: Where the bytes go.
+            write: Writes one item as an event.
 
         Raises:
             Error: It failed before anything was sent; once it has begun, it says what is wrong in an event.
         """
-        events = Events(call, items, _finished(call, [*EVENT_HEAD]), send, self._streams)
+        events = Events(call, items, _finished(call, [*EVENT_HEAD]), send, self._streams, write)
         try:
             try:
                 await events.run()
