@@ -168,6 +168,7 @@ class Runtime:
         self._stack.push_async_callback(self.feed.close)
         self._stack.push_async_callback(self.dispatcher.stop, self.settings.server.close_timeout)
         self.dispatcher.start()
+        database.listen(self._wake)
 
     # -- what is open
 
@@ -210,7 +211,12 @@ class Runtime:
         return opened
 
     def wake(self) -> None:
-        """Say that messages were committed."""
+        """Say that messages were committed, here and to other processes."""
+        self._wake()
+        if self.database is not None:
+            self.database.tell()
+
+    def _wake(self) -> None:
         if self.dispatcher is not None:
             self.dispatcher.wake()
         if self.feed is not None:

@@ -6,7 +6,7 @@ statement, holds at most one connection, never waits for a second one, and runs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -172,6 +172,17 @@ class Database(Protocol):
 
     async def ping(self) -> None:
         """Return when a trivial statement was answered; raises `DatabaseUnavailable` otherwise."""
+        ...
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """From now on call `wake` when another process of the same app said `tell`, as far as the engine can.
+
+        Nobody may rely on it: it can be missed, and it can be heard without a cause.
+        """
+        ...
+
+    def tell(self) -> None:
+        """Let other processes know that something was committed that they may wait for; cheap, and never fails."""
         ...
 
     def session(

@@ -12,7 +12,7 @@ statement costs what the driver costs. What that asks of whoever builds one:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
 from typing import Any
@@ -33,6 +33,13 @@ def compiler(dialect: Dialect) -> sa.Dialect:
     from sqlalchemy.dialects import sqlite
 
     return sqlite.dialect(paramstyle="qmark")
+
+
+OPTIONS: Mapping[Dialect, Mapping[str, Any]] = {
+    "sqlite": {"schema_translate_map": {"trivet": "main"}, "render_schema_translate": True},
+    "postgresql": {},
+}
+"""How a clause is compiled: the platform's own tables have a schema, where there are schemas."""
 
 
 class Form:
@@ -93,7 +100,7 @@ class Statement:
 
 
 def _compile(clause: Any, dialect: Dialect, declared: tuple[str, ...] | None) -> Form:
-    compiled = clause.compile(dialect=compiler(dialect))
+    compiled = clause.compile(dialect=compiler(dialect), **OPTIONS[dialect])
     sql = str(compiled).strip()
     if "POSTCOMPILE" in sql:
         raise ValueError(f"an expanding IN needs its values to be compiled; use any_of(): {sql}")

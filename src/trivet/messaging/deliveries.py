@@ -1,9 +1,13 @@
 """What happens to a delivery: claimed under a lease, then settled, tried again, buried or replayed.
 
-Of each queue (subscriber and aggregate) only the first delivery is ever claimed, so a queue keeps its order and one
-that fails holds up nobody else. A delivery that is due but not the first is put off until the first one is settled.
+Of each queue (subscriber and aggregate) only the first delivery is ever claimed, and one at a time, so a queue keeps
+its order and one that fails holds up nobody else. A delivery that is due and blocked is put off until the one before it
+is settled: whoever settled that one promotes it, with the next claim.
 
-On an engine that lets transactions write side by side, `due` must lock the rows it returns and skip locked ones.
+Where transactions write side by side, claims lock what they look at and pass by what others have locked. Two things
+keep a delivery from being put off by one process while another one frees it: that it is blocked is decided again once
+it is locked, by a statement of its own; and to promote is to write the row, which waits for whoever has it locked, in a
+transaction that began after the settling one was committed.
 """
 
 from __future__ import annotations
@@ -20,13 +24,18 @@ from trivet.messaging.tables import tables
 if TYPE_CHECKING:
     from trivet.data.statement import Statement
 
-PUT_OFF = 60_000_000
-"""For how many microseconds a blocked delivery is put off; settling the one before it ends that at once."""
+PUT_OFF = 20_000_000
+"""For how many microseconds a blocked delivery is put off; settling the one before it ends that at once, unless the
+process that does dies just then."""
 
 PUT_OFF_MAX = 1000
 """How many are put off in one transaction."""
 
 ERROR_LENGTH_MAX = 500
+
+
+Queue = tuple[str, str]
+"""What keeps its order: a subscriber, and what it is told about."""
 
 
 class LeaseLost(Exception):
@@ -89,7 +98,13 @@ class Deliveries:
         return rows[0][0] if rows else None
 
     async def claim(
-        self, session: Session, now: int, limit: int, lease: str, until: Callable[[str, Message], int]
+        self,
+        session: Session,
+        now: int,
+        limit: int,
+        lease: str,
+        until: Callable[[str, Message], int],
+        freed: Sequence[Queue] = (),
     ) -> Batch:
         """Claim due deliveries, at most one of each queue.
 
@@ -99,13 +114,15 @@ class Deliveries:
             limit: How many at most.
             lease: A token that was never used before.
             until: Returns when the lease of a delivery ends, from its subscriber and message.
+            freed: Queues of which a delivery was settled or buried since.
         """
+        if freed:
+            await session.execute_many(self._sql.promote, [(now, subscriber, queue) for subscriber, queue in freed])
         rows = await session.fetch(self._sql.due, (now, limit))
         claimed: list[Claimed] = []
-        changes: list[tuple[str | None, int, int, int]] = []
+        changes: list[tuple[str, int, int, int]] = []
         for id, subscriber, queue, attempts, blocked, *columns in rows:
             if blocked:
-                changes.append((None, now + PUT_OFF, attempts, id))
                 continue
             message = message_of(tuple(columns))
             claimed.append(
@@ -115,7 +132,8 @@ class Deliveries:
         if changes:
             await session.execute_many(self._sql.claim, changes)
         if len(claimed) < len(rows):  # others may be blocked behind these, and free ones behind all of them
-            await session.execute(self._sql.put_off, (now + PUT_OFF, now))
+            waiting = await session.fetch(self._sql.waiting, (now,))
+            await session.execute_many(self._sql.put_off, [(now + PUT_OFF, id, now) for (id,) in waiting])
         return Batch(claimed=tuple(claimed), blocked=len(rows) - len(claimed))
 
     async def renew(self, session: Session, claimed: Claimed, until: int) -> None:
@@ -127,15 +145,14 @@ class Deliveries:
         if await session.execute(self._sql.renew, (until, claimed.id, claimed.lease)) != 1:
             raise LeaseLost
 
-    async def settle(self, session: Session, claimed: Claimed, now: int) -> None:
-        """Remove the delivery in the transaction of its handler; the next one of its queue is due.
+    async def settle(self, session: Session, claimed: Claimed) -> None:
+        """Remove the delivery in the transaction of its handler; its queue is freed.
 
         Raises:
             LeaseLost: The lease ended before; the transaction must not commit.
         """
         if await session.execute(self._sql.settle, (claimed.id, claimed.lease)) != 1:
             raise LeaseLost
-        await self._promote(session, claimed, now)
 
     async def again(
         self, session: Session, claimed: Claimed, due: int, attempts: int, error: BaseException | None
@@ -150,18 +167,13 @@ class Deliveries:
             raise LeaseLost
 
     async def bury(self, session: Session, claimed: Claimed, now: int, error: BaseException) -> None:
-        """Make the delivery a dead letter; the next one of its queue is due.
+        """Make the delivery a dead letter; its queue is freed.
 
         Raises:
             LeaseLost: The lease ended before.
         """
         if await session.execute(self._sql.bury, (now, _text_of(error), claimed.id, claimed.lease)) != 1:
             raise LeaseLost
-        await self._promote(session, claimed, now)
-
-    async def _promote(self, session: Session, claimed: Claimed, now: int) -> None:
-        if claimed.ordered:
-            await session.execute(self._sql.promote, (now, claimed.subscriber, claimed.queue, now))
 
 
 def _text_of(error: BaseException | None) -> str | None:
@@ -176,6 +188,7 @@ def quoted(name: str) -> str:
 class _Statements(Struct):
     next_due: Statement
     due: Statement
+    waiting: Statement
     claim: Statement
     put_off: Statement
     renew: Statement
@@ -192,12 +205,12 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
 
     outbox, delivery = tables().outbox, tables().delivery
     bind = sa.bindparam
-    d, earlier = delivery.c, delivery.alias("earlier")
+    d, earlier, other = delivery.c, delivery.alias("earlier"), delivery.alias("other")
     alive = d.dead_time.is_(None)
     # Constants, and joined to nothing, so that no engine prefers the queue's index to the one in order of `due`.
     ours = (d.subscriber + sa.literal_column("''")).in_([sa.literal_column(quoted(s)) for s in subscribers])
     held = sa.and_(d.id == bind("of"), d.lease == bind("held"))
-    blocked = (
+    before = (
         sa.exists()
         .where(
             earlier.c.subscriber == d.subscriber,
@@ -207,6 +220,19 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
         )
         .correlate(delivery)
     )
+    running = (  # one that comes later by its number and was committed earlier
+        sa.exists()
+        .where(
+            other.c.subscriber == d.subscriber,
+            other.c.aggregate == d.aggregate,
+            other.c.id > d.id,
+            other.c.lease.is_not(None),
+            other.c.dead_time.is_(None),
+            other.c.due > bind("now"),
+        )
+        .correlate(delivery)
+    )
+    blocked = sa.or_(before, running)
     first = delivery.alias("first")
     return _Statements(
         next_due=Statement(sa.select(d.due).where(alive, ours).order_by(d.due, d.id).limit(sa.literal_column("1")), ()),
@@ -222,8 +248,17 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
             .join_from(delivery, outbox, outbox.c.position == d.position)
             .where(alive, ours, d.due <= bind("now"))
             .order_by(d.due, d.id)
-            .limit(bind("limit", type_=sa.Integer)),
+            .limit(bind("limit", type_=sa.Integer))
+            .with_for_update(of=delivery, skip_locked=True),
             ("now", "limit"),
+        ),
+        waiting=Statement(
+            sa.select(d.id)
+            .where(alive, ours, d.due <= bind("now"), blocked)
+            .order_by(d.due, d.id)
+            .limit(sa.literal_column(str(PUT_OFF_MAX)))
+            .with_for_update(of=delivery, skip_locked=True),
+            ("now",),
         ),
         claim=Statement(
             sa.update(delivery)
@@ -232,24 +267,14 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
             ("lease", "due", "attempts", "of"),
         ),
         put_off=Statement(
-            sa.update(delivery)
-            .values(due=bind("later"))
-            .where(
-                d.id.in_(
-                    sa.select(d.id)
-                    .where(alive, ours, d.due <= bind("now"), blocked)
-                    .order_by(d.due, d.id)
-                    .limit(sa.literal_column(str(PUT_OFF_MAX)))
-                    .correlate(None)
-                )
-            ),
-            ("later", "now"),
+            sa.update(delivery).values(due=bind("later")).where(d.id == bind("of"), d.lease.is_(None), blocked),
+            ("later", "of", "now"),
         ),
         renew=Statement(sa.update(delivery).values(due=bind("due")).where(held), ("due", "of", "held")),
         settle=Statement(sa.delete(delivery).where(held), ("of", "held")),
         promote=Statement(
             sa.update(delivery)
-            .values(due=bind("now"))
+            .values(due=sa.case((d.due > bind("now"), bind("now")), else_=d.due))
             .where(
                 d.id
                 == sa.select(sa.func.min(first.c.id))
@@ -259,9 +284,10 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
                     first.c.dead_time.is_(None),
                 )
                 .scalar_subquery(),
-                d.due > bind("present"),
+                d.lease.is_(None),
+                d.attempts == sa.literal_column("0"),  # one that waits to be tried again goes on waiting
             ),
-            ("now", "subscriber", "queue", "present"),
+            ("now", "subscriber", "queue"),
         ),
         again=Statement(
             sa.update(delivery)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -23,7 +23,7 @@ from trivet.core.shape import Struct
 from trivet.data.database import Contention, Database, Session
 from trivet.messaging import jobs
 from trivet.messaging.brief import briefly
-from trivet.messaging.deliveries import Batch, Claimed, Deliveries, LeaseLost
+from trivet.messaging.deliveries import Batch, Claimed, Deliveries, LeaseLost, Queue
 from trivet.messaging.jobrun import JobRun
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.observer import Observer, Silent
@@ -95,6 +95,7 @@ class Dispatcher:
         self._process = uuid4().hex
         self._claims = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._freed: list[Queue] = []
         self._woken = asyncio.Event()
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
@@ -162,20 +163,25 @@ class Dispatcher:
             await session.close()
         now = self._now()
         self._observer.lag(0.0 if due is None else max(0, now - due) / 1e6)
-        if due is None or due > now:
+        if not self._freed and (due is None or due > now):
             return idle(now / 1e6, None if due is None else due / 1e6, self._options.poll, self._chance())
-        batch = await briefly(self._database, lambda session: self._claim(session, free))
+        freed = tuple(self._freed)
+        batch = await briefly(self._database, lambda session: self._claim(session, free, freed))
+        del self._freed[: len(freed)]
         for claimed in batch.claimed:
             task = asyncio.create_task(self._deliver(claimed), name=f"trivet-deliver-{claimed.subscriber}")
             self._running.add(task)
             task.add_done_callback(self._finished)
         return 0.0
 
-    async def _claim(self, session: Session, limit: int) -> Batch:
+    async def _claim(self, session: Session, limit: int, freed: Sequence[Queue]) -> Batch:
         self._claims += 1
-        return await self._deliveries.claim(
-            session, self._now(), limit, f"{self._process}.{self._claims}", self._lease_end
-        )
+        lease = f"{self._process}.{self._claims}"
+        return await self._deliveries.claim(session, self._now(), limit, lease, self._lease_end, freed)
+
+    def _free(self, claimed: Claimed) -> None:
+        if claimed.ordered:
+            self._freed.append((claimed.subscriber, claimed.queue))
 
     def _lease_end(self, subscriber: str, message: Message) -> int:
         if message.kind is MessageKind.JOB:
@@ -211,6 +217,7 @@ class Dispatcher:
         except Exception as error:
             await self._end(claimed, error)
         else:
+            self._free(claimed)
             self._observer.delivered(claimed.subscriber, self._clock.monotonic() - began)
 
     async def _handle(self, claimed: Claimed) -> None:
@@ -222,7 +229,7 @@ class Dispatcher:
 
         async def settle(session: Session) -> None:
             nonlocal settled
-            await self._deliveries.settle(session, claimed, self._now())
+            await self._deliveries.settle(session, claimed)
             settled = True
 
         async with asyncio.timeout(self._seconds(claimed.subscriber, message)):
@@ -262,6 +269,7 @@ class Dispatcher:
                 self._observer.retried(claimed.subscriber, claimed.attempts, error)
             else:
                 await briefly(self._database, lambda session: self._bury(session, claimed, error))
+                self._free(claimed)
                 self._observer.buried(claimed.subscriber, claimed.attempts, error)
         except LeaseLost:
             self._observer.lost(claimed.subscriber)

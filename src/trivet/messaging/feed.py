@@ -5,9 +5,7 @@ follows, and keeps the latest events in a window that all readers share. A reade
 takes the next event from the window, or from the table where the window does not reach back to it. So nothing is
 dropped, no reader waits for another, and one that stops costs the same few bytes however much happens meanwhile.
 
-Positions are given out while the only writer of SQLite holds its lock, so they are committed in their order and
-without gaps. An engine whose transactions commit side by side must keep the tailer behind the oldest one that still
-runs: on PostgreSQL a row counts once its `xid8` is below ``pg_snapshot_xmin(pg_current_snapshot())``.
+Nothing is read beyond the horizon (`trivet.messaging.horizon`), up to which every position is settled.
 """
 
 from __future__ import annotations
@@ -28,6 +26,7 @@ from trivet.core.event import Event
 from trivet.core.shape import Struct
 from trivet.core.tolerant import tolerant
 from trivet.data.database import Database, DatabaseUnavailable
+from trivet.messaging.horizon import EVERYTHING, Horizon
 from trivet.messaging.message import MessageKind
 from trivet.messaging.names import EventNames
 from trivet.messaging.prune import RETENTION
@@ -200,6 +199,7 @@ class Feed:
         self._tailer: asyncio.Task[None] | None = None
         self._closed = False
         self._decoders: dict[type[Event], Callable[[bytes], Any]] = {}
+        self._horizon = Horizon(database.dialect)
 
     def __repr__(self) -> str:
         return f"Feed(readers={len(self._readers)}, at={self._at})"
@@ -220,7 +220,7 @@ class Feed:
         """
         now = self._clock.now()
         if after is None:
-            return str(Position(at=await self._last() or 0, time=micros(now)))
+            return str(Position(at=await self._end(), time=micros(now)))
         position = position_of(after)
         if position.time < micros(now - self._retention + MARGIN):
             raise PositionExpired()
@@ -295,7 +295,7 @@ class Feed:
         """
         at, time = reader.at, reader.time
         reader.move(at - 1, time)
-        entries = await self._read(at - 1)
+        entries = await self._read(at - 1, upto=at)  # whoever gave the position out knew that it is settled
         if not entries or (entries[0].at, entries[0].time) != (at, time):
             raise PositionExpired()
         reader.chunk = kept(entries)
@@ -367,6 +367,7 @@ class Feed:
         """Read what is new into the window and wake who waits for it; return how much that was."""
         now = micros(self._clock.now())
         try:
+            await self._look()
             entries = await self._read(self._at)
         except DatabaseUnavailable:
             return 0
@@ -403,13 +404,30 @@ class Feed:
 
     # -- the table
 
-    async def _read(self, after: int) -> list[Entry]:
+    async def _read(self, after: int, upto: int = 0) -> list[Entry]:
+        """Return the next events after a position, as far as they are settled, or known to be up to another one."""
+        upto = max(upto, self._horizon.settled or 0)
         session = self._database.session(write=False, reads="primary")
         try:
-            rows = await session.fetch(_statements().after, (after,))
+            rows = await session.fetch(_statements().after, (after, upto))
         finally:
             await session.close()
         return [Entry(at=at, time=time, type=type, payload=payload) for at, time, type, payload in rows]
+
+    async def _look(self) -> None:
+        session = self._database.session(write=False, reads="primary")
+        try:
+            await self._horizon.look(session)
+        finally:
+            await session.close()
+
+    async def _end(self) -> int:
+        """Return a position that is before everything that is committed from now on."""
+        await self._look()
+        while (settled := self._horizon.settled) is None:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._look()
+        return settled if settled < EVERYTHING else await self._last() or 0
 
     async def _last(self) -> int | None:
         session = self._database.session(write=False, reads="primary")
@@ -446,10 +464,10 @@ def _statements() -> _Statements:
     return _Statements(
         after=Statement(
             sa.select(o.position, o.create_time, o.type, o.payload)
-            .where(o.position > sa.bindparam("after"), o.kind == event)
+            .where(o.position > sa.bindparam("after"), o.position <= sa.bindparam("upto"), o.kind == event)
             .order_by(o.position)
             .limit(CHUNK),
-            ("after",),
+            ("after", "upto"),
         ),
         last=Statement(sa.select(sa.func.max(o.position)), ()),
     )

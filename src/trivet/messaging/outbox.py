@@ -18,6 +18,7 @@ from trivet.core.shape import Struct
 from trivet.core.tolerant import tolerant
 from trivet.data.database import Row, Session
 from trivet.messaging import jobs
+from trivet.messaging.horizon import next_position
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.subscribers import Subscribers
 from trivet.messaging.tables import instant, micros, tables
@@ -131,7 +132,9 @@ def _statements() -> _Statements:
     bind = sa.bindparam
     return _Statements(
         store=Statement(
-            sa.insert(outbox).values({name: bind(name) for name in MESSAGE_COLUMNS}).returning(outbox.c.position),
+            sa.insert(outbox)
+            .values({"position": next_position()} | {name: bind(name) for name in MESSAGE_COLUMNS})
+            .returning(outbox.c.position),
             MESSAGE_COLUMNS,
         ),
         deliver=Statement(

@@ -8,6 +8,8 @@ A delivery may be claimed once its `due` has come. A claim writes a fresh `lease
 end of that lease: whoever still holds the lease may settle, and when nobody settled in time the row is simply due
 again. A row that waits for an earlier one of its queue (subscriber and aggregate) has its `due` put off.
 
+On PostgreSQL they are in a schema of their own, `trivet`.
+
 Identifiers are text and instants are microseconds since 1970 in UTC, so that every engine keeps and compares them the
 same way.
 """
@@ -55,7 +57,7 @@ def tables() -> Tables:
     """Return the tables of the broker, made at the first use: SQLAlchemy is not loaded before."""
     import sqlalchemy as sa
 
-    metadata = sa.MetaData()
+    metadata = sa.MetaData(schema="trivet")
     counter = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite counts only in INTEGER PRIMARY KEY
     outbox = sa.Table(
         "trivet_outbox",
@@ -104,6 +106,14 @@ def tables() -> Tables:
         delivery.c.id,
         sqlite_where=alive,
         postgresql_where=alive,
+    )
+    held = sa.and_(alive, delivery.c.lease.is_not(None))
+    sa.Index(
+        "trivet_delivery_held",
+        delivery.c.subscriber,
+        delivery.c.aggregate,
+        sqlite_where=held,
+        postgresql_where=held,
     )
     job = sa.Table(
         "trivet_job",

@@ -1,4 +1,4 @@
-"""A process of its own that delivers: ``python -m tests.messaging.contract.child ENGINE DIRECTORY MODE``.
+"""A process of its own that delivers: ``python -m tests.messaging.contract.child URL DIRECTORY MODE``.
 
 ``die``: writes its effect, says so, and waits to be killed. ``share``: does not begin before a second process has
 something to do as well, then delivers until nothing is left.
@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.messaging.contract.world import ENGINES, Happened, SimpleRunner, World, drained, until
+from tests.messaging.contract.world import Happened, SimpleRunner, World, drained, until
 from trivet.core.module import Module
+from trivet.data.catalog import open_database
 
 shop = Module("shop")
 crashing: dict[str, bool] = {}
@@ -44,8 +45,8 @@ class Together(SimpleRunner):
         await super().event(*args)
 
 
-async def main(engine: str, directory: Path, mode: str) -> None:
-    database = ENGINES[engine](directory)
+async def main(url: str, directory: Path, mode: str) -> None:
+    database = open_database(url)
     await database.open()
     world = World(database, shop)
     if mode == "die":

@@ -190,6 +190,7 @@ class Dawdling:
     def __init__(self, database: Database, seed: int) -> None:
         self._database = database
         self._random = Random(seed)
+        self.dialect = database.dialect
 
     def session(self, **options: Any) -> DawdlingSession:
         return DawdlingSession(self._database.session(**options), self._random)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.messaging.contract.world import ENGINES, Happened, World
+from tests.messaging.contract.world import ENGINES, Happened, World, effect, empty_store
 from trivet.core.module import Module
+from trivet.data.catalog import open_database
+from trivet.data.statement import Statement
 from trivet.messaging.deliveries import Claimed, Deliveries, LeaseLost
-from trivet.messaging.tables import micros
+from trivet.messaging.tables import micros, tables
 
 LEASE = 10_000_000
 
@@ -70,7 +73,7 @@ class Schedule:
             return
         try:
             async with self.world.writing() as session:
-                await self.deliveries.settle(session, claimed, self.now)
+                await self.deliveries.settle(session, claimed)
         except LeaseLost:
             assert claimed.attempts < self.claims  # somebody claimed it since
             return
@@ -111,32 +114,40 @@ class Schedule:
         return msgspec.json.decode(claimed.message.payload, type=Happened).number
 
 
-async def play(engine: str, steps: list[tuple[Any, ...]]) -> None:
+async def play(url: str, steps: list[tuple[Any, ...]]) -> None:
     shop = Module("shop")
 
     @shop.on(Happened)
     async def bill(ctx: Any, event: Happened) -> None: ...
 
-    with tempfile.TemporaryDirectory() as directory:
-        database = ENGINES[engine](Path(directory))
-        await database.open()
-        try:
-            world = World(database, shop)
-            await world.create()
-            schedule = Schedule(world)
-            for name, *values in steps:
-                if name == "die":
-                    schedule.held[values[0]].clear()
-                elif name == "pass":
-                    schedule.now += values[0]
-                else:
-                    await getattr(schedule, name)(*values)
-            await schedule.finish()
-        finally:
-            await database.close()
+    database = open_database(url)
+    await database.open()
+    try:
+        world = World(database, shop)
+        await world.create()
+        async with world.writing() as session:
+            for table in (*tables().all, effect):  # what the example before left
+                await session.execute(Statement(sa.delete(table)), ())
+        schedule = Schedule(world)
+        for name, *values in steps:
+            if name == "die":
+                schedule.held[values[0]].clear()
+            elif name == "pass":
+                schedule.now += values[0]
+            else:
+                await getattr(schedule, name)(*values)
+        await schedule.finish()
+    finally:
+        await database.close()
 
 
-@settings(max_examples=60, deadline=None)
-@given(steps=st.lists(actions, max_size=40))
-def test_every_schedule_delivers_everything_once_and_in_order(engine: str, steps: list[tuple[Any, ...]]) -> None:
-    asyncio.run(play(engine, steps))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_schedule_delivers_everything_once_and_in_order(engine: str, tmp_path: Path) -> None:
+    with empty_store(engine, tmp_path) as url:
+
+        @settings(max_examples=60, deadline=None)
+        @given(steps=st.lists(actions, max_size=40))
+        def every_schedule(steps: list[tuple[Any, ...]]) -> None:
+            asyncio.run(play(url, steps))
+
+        every_schedule()

@@ -13,21 +13,21 @@ from tests.messaging.contract.world import Happened, World, drained
 from trivet.data.database import Database
 
 
-async def start(engine: str, directory: Path, mode: str) -> asyncio.subprocess.Process:
+async def start(url: str, directory: Path, mode: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "tests.messaging.contract.child", engine, str(directory), mode),
+        *("-m", "tests.messaging.contract.child", url, str(directory), mode),
         stdout=asyncio.subprocess.PIPE,
     )
 
 
 async def test_a_process_killed_inside_a_handler_leaves_exactly_one_effect(
-    engine: str, database: Database, tmp_path: Path
+    url: str, database: Database, tmp_path: Path
 ) -> None:
     world = World(database, child.shop)
     await world.create()
     await world.emit(Happened(thing="a", number=1), Happened(thing="a", number=2))
-    victim = await start(engine, tmp_path, "die")
+    victim = await start(url, tmp_path, "die")
     try:
         assert victim.stdout is not None
         assert await victim.stdout.readline() == b"inside\n"
@@ -41,11 +41,11 @@ async def test_a_process_killed_inside_a_handler_leaves_exactly_one_effect(
     assert await world.effects() == [("shop.bill", "a", 1), ("shop.bill", "a", 2)]
 
 
-async def test_two_processes_share_the_work_in_order(engine: str, database: Database, tmp_path: Path) -> None:
+async def test_two_processes_share_the_work_in_order(url: str, database: Database, tmp_path: Path) -> None:
     world = World(database, child.shop)
     await world.create()
     await world.emit(*(Happened(thing=f"t{n % 10}", number=n) for n in range(200)))
-    pair = [await start(engine, tmp_path, "share") for _ in range(2)]
+    pair = [await start(url, tmp_path, "share") for _ in range(2)]
     counts = [int((await process.communicate())[0]) for process in pair]
     assert sum(counts) == 200
     assert min(counts) > 0

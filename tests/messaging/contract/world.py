@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from tests.postgres import empty_database
 from trivet.core.clock import SystemClock
 from trivet.core.event import Event, aggregate_of
 from trivet.core.module import Module, Subscription
 from trivet.core.operation import Operation
 from trivet.core.principal import Principal
 from trivet.data.database import Database, Session
-from trivet.data.sqlite import SqliteDatabase
 from trivet.data.statement import Statement
 from trivet.messaging.dispatcher import Dispatcher, DispatcherOptions
 from trivet.messaging.feed import Feed
@@ -30,8 +30,19 @@ from trivet.messaging.runner import Progress, Settle
 from trivet.messaging.subscribers import Subscribers
 from trivet.messaging.tables import tables
 
-ENGINES: dict[str, Callable[[Path], Database]] = {"sqlite": lambda directory: SqliteDatabase(directory / "test.db")}
-"""Every engine that passes this suite, opened on an empty store."""
+ENGINES = ("postgresql", "sqlite")
+"""Every engine that passes this suite."""
+
+
+@contextmanager
+def empty_store(engine: str, directory: Path) -> Iterator[str]:
+    """Give the URL of an empty store of an engine."""
+    if engine == "sqlite":
+        yield f"sqlite:///{directory}/test.db"
+    else:
+        with empty_database(18) as url:
+            yield url
+
 
 effect = sa.Table(
     "effect",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -15,6 +15,7 @@ from trivet.data.existing import disagreement, missing
 from trivet.data.postgresql.address import OLDEST, address_of
 from trivet.data.postgresql.connection import Connection
 from trivet.data.postgresql.errors import field_of, reraise
+from trivet.data.postgresql.listen import Listener
 from trivet.data.postgresql.pool import Pool, PoolOptions
 from trivet.data.postgresql.session import ReadSession, SnapshotSession, WriteSession
 from trivet.data.statement import compiler
@@ -52,6 +53,17 @@ CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r (word)
 WHERE NOT has_table_privilege(t.name, r.word)
 """
 
+SEQUENCES = """
+SELECT s.name
+FROM (
+    SELECT t.name, pg_get_serial_sequence(t.name, a.attname) AS sequence
+    FROM unnest($1::text[]) AS t (name)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = t.name::regclass AND a.attnum > 0 AND NOT a.attisdropped
+) AS s
+WHERE s.sequence IS NOT NULL
+AND NOT (has_sequence_privilege(s.sequence, 'USAGE') AND has_sequence_privilege(s.sequence, 'SELECT'))
+"""
+
 
 class PostgresDatabase:
     """A database on a PostgreSQL server.
@@ -78,6 +90,7 @@ class PostgresDatabase:
         self._address = address_of(url, self._settings, name)
         self._pid = 0
         self._later: set[asyncio.Task[Any]] = set()
+        self._listener: Listener | None = None
         level = self._settings.isolation.upper().replace("-", " ")
         self.begin = f"BEGIN ISOLATION LEVEL {level} READ WRITE"
         self.uniques: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -131,6 +144,9 @@ class PostgresDatabase:
         if self._pid != os.getpid():  # not open, or inherited by a fork and not ours to close
             return
         self._pid = 0
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.close()
         await asyncio.gather(*self._later, return_exceptions=True)
         await self.pool.close()
 
@@ -139,6 +155,16 @@ class PostgresDatabase:
         task = asyncio.get_running_loop().create_task(work)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """From now on call `wake` when another process said `tell`; through a PgBouncer nobody hears anything."""
+        if not self._settings.pgbouncer:
+            self._listener = Listener(self._address.connect, wake)
+
+    def tell(self) -> None:
+        """Let other processes know, soon."""
+        if self._listener is not None:
+            self._listener.tell()
 
     async def ping(self) -> None:
         """Return when a trivial statement was answered; raises `DatabaseUnavailable` otherwise."""
@@ -238,6 +264,13 @@ class PostgresDatabase:
             raise DatabaseUnavailable.because(
                 f"{self}: {user} may not use the {'schema' if len(closed) == 1 else 'schemas'} {names}: "
                 f"GRANT USAGE ON SCHEMA {names} TO {user}"
+            )
+        counting = [_shown(table) for table in tables if table.autoincrement_column is not None]
+        silent = [name for (name,) in await driver.fetch(SEQUENCES, counting)]
+        if silent:
+            raise DatabaseUnavailable.because(
+                f"{self}: {user} lacks rights on the sequence of {silent[0]}: "
+                f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {silent[0].partition('.')[0]} TO {user}"
             )
         lacks: dict[str, list[str]] = {}
         for table, right in await driver.fetch(RIGHTS, [_shown(table) for table in tables]):

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from trivet.data.sqlite.connection import Connection
 from trivet.data.sqlite.errors import reraise
 from trivet.data.sqlite.session import ReadSession, SnapshotSession, WriteSession
 from trivet.data.sqlite.waiting import acquire, patiently
-from trivet.data.statement import Statement, compiler
+from trivet.data.statement import OPTIONS, Statement, compiler
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -119,6 +119,12 @@ class SqliteDatabase:
                 connection.close()
         self._remove()
 
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Do nothing: no process hears from another one here; each looks for itself."""
+
+    def tell(self) -> None:
+        """Do nothing: nobody could hear it."""
+
     async def ping(self) -> None:
         """Return when a trivial statement was answered; raises `DatabaseUnavailable` otherwise."""
         if self._pid != os.getpid():
@@ -136,15 +142,15 @@ class SqliteDatabase:
         """
         from sqlalchemy.schema import CreateIndex, CreateTable
 
-        dialect = compiler("sqlite")
+        dialect, options = compiler("sqlite"), OPTIONS["sqlite"]
         session = WriteSession(self, None)
         try:
             driver = await session.driver_connection()
             for table in tables:
-                driver.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
+                driver.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect, **options)))
                 self._agree(table.name, self._columns(driver, table.name), {column.name for column in table.columns})
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                    driver.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
+                    driver.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect, **options)))
             await session.commit()
         except sqlite3.Error as error:
             reraise(error, self)
