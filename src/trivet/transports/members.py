@@ -143,8 +143,9 @@ class Members:
         if text:
             parts.append(element("p", inline(text)))
         target = self._inner(schema)
-        rules = list(self.rules(target if "enum" in target else schema))
-        if schema.get("type") == "array":
+        listed = schema.get("type") == "array"
+        rules = list(self.rules(target if "enum" in target and not listed else schema))
+        if listed:
             rules += [joined(["each ", rule]) for rule in self.rules(self.resolved(schema.get("items") or {}))]
         if rules:
             parts.append(element("p", joined(rules, ", "), class_="rules"))

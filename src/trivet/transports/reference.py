@@ -185,7 +185,7 @@ class Reference:
             parts.append(element("p", "This operation is deprecated.", class_="note"))
         parts.append(prose(described.get("description", "")))
         body = described.get("requestBody")
-        for place, title in (("path", "Path"), ("query", "Query")):
+        for place, title in (("path", "Path"), ("query", "Query"), ("header", "Header fields")):
             found = [p for p in described.get("parameters", ()) if p["in"] == place]
             if found:
                 parts.append(section(title, place, items((self._parameter(p) for p in found), class_="members")))
@@ -299,10 +299,10 @@ class Reference:
 
     def _curl(self, entry: OperationEntry) -> str:
         """Return how the operation is called from a command line; the script makes it follow the form."""
-        method = "" if entry.method == "GET" else f"-X {entry.method} "
-        lines = [f"curl {method}'{self._frame.root}{entry.path}'"]
+        options = "-N " * entry.streams + ("" if entry.method == "GET" else f"-X {entry.method} ")
+        lines = [f"curl {options}'{self._frame.root}{entry.path}'"]
         if entry.streams:
-            lines.append(f"  -N -H 'Accept: {STREAM}'")
+            lines.append(f"  -H 'Accept: {STREAM}'")
         body = self.body_example(entry)
         if body is not None:
             media_type = next(iter(entry.described["requestBody"]["content"]))

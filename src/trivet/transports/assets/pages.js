@@ -70,6 +70,9 @@ for (const form of document.querySelectorAll("form.try")) {
       }
     }
     const headers = {};
+    for (const field of form.querySelectorAll("[data-in=header]")) {
+      if (field.value.trim()) headers[field.name] = field.value.trim();
+    }
     const body = form.querySelector("textarea")?.value;
     if (body) headers["Content-Type"] = type;
     if (accept !== "application/json") headers.Accept = accept;
@@ -80,7 +83,8 @@ for (const form of document.querySelectorAll("form.try")) {
 
   const show = () => {
     const { method, url, headers, body } = request();
-    const parts = [`curl ${method === "GET" ? "" : `-X ${method} `}${quoted(decodeURI(location.origin) + url)}`];
+    const streams = form.dataset.accept === "text/event-stream";
+    const parts = [`curl ${streams ? "-N " : ""}${method === "GET" ? "" : `-X ${method} `}${quoted(decodeURI(location.origin) + url)}`];
     for (const [name, value] of Object.entries(headers)) {
       parts.push(`  -H ${quoted(`${name}: ${name === "Authorization" ? "Bearer $TOKEN" : value}`)}`);
     }
