@@ -179,9 +179,13 @@ class Server:
 
 
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a child process, which finds this package wherever it runs."""
+    """Return the environment of a child process, which finds this package wherever it runs.
+
+    Bytecode is kept, as it is for whatever is started more than once: a start would otherwise compile all it imports.
+    """
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return {**os.environ, **(settings or {}), "PYTHONPATH": path}
+    given = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**given, **(settings or {}), "PYTHONPATH": path}
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,10 +137,11 @@ class App:
         Raises:
             FaultyApp: With everything that is wrong.
         """
-        api, contract, graph, plans, faults = self._decide()
-        if faults:
-            raise FaultyApp(self.name, faults)
-        return Service(self, api, contract, graph, plans, clock=clock, sink=sink)
+        with collector_paused():
+            api, contract, graph, plans, faults = self._decide()
+            if faults:
+                raise FaultyApp(self.name, faults)
+            return Service(self, api, contract, graph, plans, clock=clock, sink=sink)
 
     def _faults(self) -> list[Fault]:
         found: list[Fault] = []
@@ -249,6 +251,19 @@ class App:
                 return
 
 
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Let the collector rest: what is made while an app is built stays, and it would be walked again and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 class Service:
     """An app that is built: its chains are bound, its routes compiled.
 
@@ -278,10 +293,8 @@ class Service:
         self.app = app
         self.api = api
         self.runtime = Runtime(app.name, app.settings, app.modules, app.resources, plans=plans, clock=clock, sink=sink)
-        for module in {*app.modules, *(op.module for op in api.operations)}:
-            for operation in module.operations:
-                self.runtime.handlers.root[operation] = chain.call(operation, self.runtime)
-                self.runtime.handlers.nested[operation] = chain.nested(operation, self.runtime)
+        modules = {*app.modules, *(op.module for op in api.operations)}
+        chain.bind_all((operation for module in modules for operation in module.operations), self.runtime)
         self.deliveries = Deliveries(self.runtime)
         self.front = Front(api, contract, self.runtime, app.mounts, graph)
 

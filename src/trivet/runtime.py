@@ -154,7 +154,7 @@ class Runtime:
         await database.open()
         self._stack.push_async_callback(database.close)
         create = self.settings.development if settings.create is None else settings.create
-        wanted = [*schema(self.modules, database.dialect), *tables().all]
+        wanted = [*schema(self.modules, database.dialect), *tables(database.dialect).all]
         await (database.create(wanted) if create else database.check(wanted))
         self.database = database
 

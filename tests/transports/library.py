@@ -35,6 +35,7 @@ from trivet.contracts.model import describe
 from trivet.contracts.proto.package import contract_of
 from trivet.core.fault import NOWHERE
 from trivet.core.principal import Principal
+from trivet.policies.chain import bind_all
 from trivet.runtime import Runtime
 from trivet.settings import Settings
 from trivet.telemetry.log import Sink
@@ -369,17 +370,24 @@ class Served:
     ) -> None:
         api, faults = describe("library", library.modules, about=about)
         assert faults == []
-        self.lines: list[bytes] = []
+        self._written: list[bytes] = []
         self.runtime = Runtime(
-            "library", settings, library.modules, sink=Sink(self.lines.append, format="json", level="info")
+            "library", settings, library.modules, sink=Sink(self._written.append, format="json", level="info")
         )
         self.runtime.default_principal = principal
         self.runtime.ready = True
+        bind_all((op.operation for op in api.operations), self.runtime)
         contract, unfit = contract_of(api, NOWHERE)
         assert unfit == []
         graph, clashing = graph_of(api)
         assert clashing == []
         self.front = Front(api, contract, self.runtime, mounts, graph)
+
+    @property
+    def lines(self) -> list[bytes]:
+        """What was logged up to now."""
+        self.runtime.sink.flush()
+        return b"".join(self._written).splitlines()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self.front(scope, receive, send)

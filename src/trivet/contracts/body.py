@@ -15,6 +15,7 @@ from trivet.core.page import PageRequest
 from trivet.core.patch import patch_shape
 from trivet.core.shape import Struct
 from trivet.core.signature import Parameter
+from trivet.core.typeinfo import fields_of
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -77,7 +78,7 @@ def shape_of_parameters(op: ApiOperation, parameters: Iterable[Parameter]) -> An
 
 def _fields(parameter: Parameter) -> list[Any]:
     if is_page_request(parameter.type):
-        return [(f.encode_name, f.type, f.default) for f in msgspec.structs.fields(PageRequest)]
+        return [(f.encode_name, f.type, f.default) for f in fields_of(PageRequest)]
     patched = patched_shape(parameter.type)
     wire = parameter.type if patched is None else patch_shape(patched)
     if parameter.required:

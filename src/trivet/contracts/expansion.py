@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
-
 from trivet.contracts.model import Api, ApiEdge
 from trivet.contracts.result import Result, result_of
 from trivet.core.shape import Struct
+from trivet.core.typeinfo import fields_of
 
 MAX_DEPTH = 3
 """How many names a path has at most."""
@@ -51,5 +50,5 @@ def _paths(api: Api, shape: Any, prefix: str, edges: tuple[ApiEdge, ...]) -> Ite
 
 def nested_fields(shape: Any) -> dict[str, Any]:
     """Return the shapes that a shape's fields hold, one or many of them, by the name of the field."""
-    held = {field.name: result_of(field.type).shape for field in msgspec.structs.fields(shape)}
+    held = {field.name: result_of(field.type).shape for field in fields_of(shape)}
     return {name: inner for name, inner in held.items() if inner is not None}

@@ -16,6 +16,7 @@ from trivet.contracts.schema import Schema, Schemas, as_json
 from trivet.core.checks import MAX_VIOLATIONS
 from trivet.core.error import RENDERED_APART, Code, Error, InvalidArgument, Violation
 from trivet.core.naming import pascal
+from trivet.core.typeinfo import fields_of
 
 EXAMPLE_REQUEST_ID = "0198c1f2-1"
 
@@ -105,7 +106,7 @@ def whole_example(error: type[Error], schemas: Schemas) -> dict[str, Any]:
 
 def own_fields(error: type[Error]) -> list[msgspec.structs.FieldInfo]:
     """Return the fields that only errors of this kind have."""
-    return [field for field in msgspec.structs.fields(error.shape) if field.encode_name not in RENDERED_APART]
+    return [field for field in fields_of(error.shape) if field.encode_name not in RENDERED_APART]
 
 
 class Failures:

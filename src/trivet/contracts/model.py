@@ -28,7 +28,7 @@ from trivet.core.page import PageRequest
 from trivet.core.patch import patch_shape
 from trivet.core.shape import Struct
 from trivet.core.signature import Parameter, Signature
-from trivet.core.typeinfo import info_of
+from trivet.core.typeinfo import describe_together, fields_of, info_of
 
 CustomMethods = Literal["colon", "slash"]
 
@@ -181,6 +181,7 @@ def describe(
                 )
     if any(operation.kind is Kind.JOB for operation, _ in resolved):
         resolved.extend((operation, subject_of(operation)) for operation in platform_jobs.operations)
+    describe_together(wire_of(type) for operation, _ in resolved for type in operation.signature.types)
     nouns = _nouns(resolved, faults)
     by_word: dict[str, list[Noun]] = {}
     for noun in nouns.values():
@@ -313,7 +314,8 @@ def _edge(edge: Edge[Any, ..., Any], faults: list[Fault]) -> ApiEdge | None:
         mend = "Write async def edge(ctx: Read, parents: Sequence[Shape], ...) -> Sequence[Value]."
         faults.append(Fault(rule="signature", place=edge.place, problem=f"{title}: {unresolved}", mend=mend))
         return None
-    fields = {field.encode_name for field in msgspec.structs.fields(edge.source)}
+    source: Any = edge.source
+    fields = {field.encode_name for field in fields_of(source)}
     if edge.name in fields or edge.name in edge.source.__struct_fields__:
         faults.append(
             Fault(
@@ -340,15 +342,20 @@ def _edge(edge: Edge[Any, ..., Any], faults: list[Fault]) -> ApiEdge | None:
 
 def type_problem(annotation: Any) -> str | None:
     """Say why a type can not cross a boundary, ``None`` when it can."""
-    patched = patched_shape(annotation)
     try:
-        wire = annotation if patched is None else patch_shape(patched)
+        wire = wire_of(annotation)
         info = info_of(wire)
         msgspec.json.Decoder(wire)
     except (TypeError, NotImplementedError, ValueError, RecursionError) as unknown:
         return str(unknown).split("\n", 1)[0]
     foreign = next(foreign_types(info, set()), None)
     return f"{foreign!r} is no shape, scalar, list or map" if foreign is not None else None
+
+
+def wire_of(annotation: Any) -> Any:
+    """Return the type as which a type crosses a boundary: a patch has a shape of its own."""
+    patched = patched_shape(annotation)
+    return annotation if patched is None else patch_shape(patched)
 
 
 def foreign_types(info: kinds.Type, seen: set[Any]) -> Iterator[Any]:
@@ -399,9 +406,7 @@ def _check_paging(operation: Operation[..., Any], faults: list[Fault]) -> None:
     pages = result_of(operation.signature.result).form is Form.PAGE
     if bool(asked) != pages:
         faults.append(_paging_fault(operation.place, operation.id, bool(asked)))
-    taken = {p.name for p in operation.signature.parameters} & {
-        field.name for field in msgspec.structs.fields(PageRequest)
-    }
+    taken = {p.name for p in operation.signature.parameters}.intersection(PageRequest.__struct_fields__)
     if asked and taken:
         faults.append(
             Fault(

@@ -39,6 +39,7 @@ from trivet.core.error import (
 from trivet.core.job import JobStatus
 from trivet.core.page import PageRequest
 from trivet.core.signature import Parameter
+from trivet.core.typeinfo import fields_of
 
 PAGING = "`next_page_token` of the page before, with the same arguments."
 BODY_MAX = 1024 * 1024
@@ -143,7 +144,7 @@ class _Operations:
     def _query_parameters(self, op: ApiOperation) -> Iterator[Schema]:
         for parameter in op.parameters(op.face.query_parameters):
             if is_page_request(parameter.type):
-                for field in msgspec.structs.fields(PageRequest):
+                for field in fields_of(PageRequest):
                     schema = self.schemas.text(field.type)
                     if field.name == "page_token":
                         schema = {**schema, "format": "page-token", "description": PAGING}

@@ -19,7 +19,7 @@ from trivet.core.decode import patched_shape
 from trivet.core.naming import pascal
 from trivet.core.patch import accepts_none, nested_shape
 from trivet.core.shape import Struct
-from trivet.core.typeinfo import info_of
+from trivet.core.typeinfo import fields_of, info_of
 from trivet.core.value import MAX_SAFE_INTEGER, Digits
 
 View = Literal["input", "output"]
@@ -170,7 +170,7 @@ class Schemas:
 
     def _patch_object(self, shape: type[Struct]) -> Schema:
         properties: Schema = {}
-        for field in msgspec.structs.fields(shape):
+        for field in fields_of(shape):
             inner = nested_shape(field.type)
             schema = _with(self._patch(inner), said_besides(field.type)) if inner else self.of(field.type, "input")
             if not field.required and not accepts_none(field.type):

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from trivet.core.error import InvalidArgument, Violation
 from trivet.core.shape import Struct
+from trivet.core.typeinfo import fields_of
 
 T = TypeVar("T", bound=Struct)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -78,7 +79,7 @@ class Patch(Generic[T]):
 def patch_shape(shape: type[Struct]) -> type[msgspec.Struct]:
     """Return the shape that a merge patch over `shape` is decoded into: every field optional and nullable."""
     fields: list[tuple[str, Any, Any]] = []
-    for field in msgspec.structs.fields(shape):
+    for field in fields_of(shape):
         inner = nested_shape(field.type)
         accepted = patch_shape(inner) if inner else field.type
         fields.append((field.name, accepted | None | UnsetType if inner else _nullable(field.type), UNSET))
@@ -108,7 +109,7 @@ def patch_of(shape: type[Struct], decoded: msgspec.Struct, pointer: str = "#") -
 
 def _patch(shape: type[Struct], decoded: msgspec.Struct, pointer: str, violations: list[Violation]) -> Patch[Any]:
     values: dict[str, Any] = {}
-    for field in msgspec.structs.fields(shape):
+    for field in fields_of(shape):
         value = getattr(decoded, field.name)
         if value is UNSET:
             continue

@@ -11,10 +11,9 @@ import enum
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from trivet.core.error import FailedPrecondition
 from trivet.core.shape import Struct
+from trivet.core.typeinfo import fields_of
 
 ANY = "*"
 """Stands for every mark: the thing exists, whatever it looks like."""
@@ -89,7 +88,9 @@ def matches(marks: frozenset[str], current: Current | None) -> bool:
 
 def has_update_time(shape: Any) -> bool:
     """Whether a shape says when its thing changed last: in a field ``update_time`` that is always there."""
-    return any(field.name == "update_time" and field.type is datetime for field in msgspec.structs.fields(shape))
+    return "update_time" in shape.__struct_fields__ and any(
+        field.name == "update_time" and field.type is datetime for field in fields_of(shape)
+    )
 
 
 class PreconditionFailed(FailedPrecondition, status=412):

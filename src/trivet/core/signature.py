@@ -47,6 +47,11 @@ class Signature(Struct):
     parameters: tuple[Parameter, ...]
     result: Any
 
+    @property
+    def types(self) -> tuple[Any, ...]:
+        """Every type in it."""
+        return (*(p.type for p in self.parameters), self.result)
+
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name."""
         return next((p for p in self.parameters if p.name == name), None)

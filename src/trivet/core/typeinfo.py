@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
@@ -9,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from msgspec import inspect
+from msgspec.structs import FieldInfo, fields
 
 
 def info_of(type: Any) -> inspect.Type:
@@ -18,14 +20,33 @@ def info_of(type: Any) -> inspect.Type:
         TypeError: msgspec can not describe it.
     """
     try:
-        return _info(type)
-    except TypeError:  # it has no hash; or msgspec refuses it, and says so again
+        known = _known.get(type)
+    except TypeError:  # it has no hash
         return inspect.type_info(type)
+    if known is None:
+        known = _known[type] = inspect.type_info(type)
+    return known
+
+
+def describe_together(types: Iterable[Any]) -> None:
+    """Describe types in one pass, so that a shape that is part of many is described once; `info_of` knows them then.
+
+    Types that can not be described are left to `info_of`, which says what is wrong with each.
+    """
+    try:
+        fresh = [type for type in dict.fromkeys(types) if type not in _known]
+        _known.update(zip(fresh, inspect.multi_type_info(fresh), strict=True))
+    except Exception:
+        return
+
+
+_known: dict[Any, inspect.Type] = {}
 
 
 @cache
-def _info(type: Any) -> inspect.Type:
-    return inspect.type_info(type)
+def fields_of(shape: Any) -> tuple[FieldInfo, ...]:
+    """Return the fields of a shape; msgspec resolves their annotations anew each time it is asked."""
+    return fields(shape)
 
 
 SCALARS: dict[type, Any] = {

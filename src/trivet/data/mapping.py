@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from trivet.core.patch import nested_shape
+from trivet.core.typeinfo import fields_of
 from trivet.data.columns import Unfit, Unmapped, Value, batch_decoder, decoder, encoder, value_of
 from trivet.data.database import Dialect, Row
 
@@ -72,7 +73,7 @@ def columns_of(shape: type[msgspec.Struct]) -> tuple[list[Column], list[Problem]
 
 
 def _leaves(shape: type[msgspec.Struct], above: Path) -> Iterator[tuple[Path, Any]]:
-    for field in msgspec.structs.fields(shape):
+    for field in fields_of(shape):
         inner = nested_shape(field.type)
         if inner is not None and inner.__struct_fields__:
             yield from _leaves(inner, (*above, field.name))
@@ -199,7 +200,7 @@ def _constructor(shape: type[msgspec.Struct], above: Path, values: dict[Path, st
     name = f"s{len([each for each in names if each.startswith('s')])}"
     names[name] = shape
     parts: list[str] = []
-    for field in msgspec.structs.fields(shape):
+    for field in fields_of(shape):
         path = (*above, field.name)
         inner = nested_shape(field.type)
         text = values[path] if path in values or inner is None else _constructor(inner, path, values, names)

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trivet.core.shape import Struct
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+
+    from trivet.data.database import Dialect
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -53,11 +55,18 @@ class Tables(Struct):
 
 
 @cache
-def tables() -> Tables:
-    """Return the tables of the broker, made at the first use: SQLAlchemy is not loaded before."""
+def tables(dialect: Dialect | None = None) -> Tables:
+    """Return the tables of the broker, made at the first use: SQLAlchemy is not loaded before.
+
+    Args:
+        dialect: For whose engine they are to be created; statements do without. What is said to one engine alone makes
+            SQLAlchemy load that engine's dialect, a tenth of a second for PostgreSQL's.
+    """
     import sqlalchemy as sa
 
     metadata = sa.MetaData(schema="trivet")
+    # a position that was pruned is never given out again
+    numbered: dict[str, Any] = {"sqlite_autoincrement": True} if dialect == "sqlite" else {}
     counter = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite counts only in INTEGER PRIMARY KEY
     outbox = sa.Table(
         "trivet_outbox",
@@ -75,7 +84,7 @@ def tables() -> Tables:
         sa.Column("request_id", sa.Text, nullable=False),
         sa.Column("principal", sa.LargeBinary),
         sa.Column("payload", sa.LargeBinary, nullable=False),  # last, so that nothing else has to be read past it
-        sqlite_autoincrement=True,  # a position that was pruned is never given out again
+        **numbered,
     )
     delivery = sa.Table(
         "trivet_delivery",
@@ -89,32 +98,17 @@ def tables() -> Tables:
         sa.Column("lease", sa.Text),
         sa.Column("last_error", sa.Text),
         sa.Column("dead_time", sa.BigInteger),
-        sqlite_autoincrement=True,
+        **numbered,
     )
+
+    def where(condition: sa.ColumnElement[bool]) -> dict[str, Any]:
+        return {f"{dialect}_where": condition} if dialect is not None else {}
+
     alive = delivery.c.dead_time.is_(None)
-    sa.Index(
-        "trivet_delivery_due",
-        delivery.c.due,
-        delivery.c.id,
-        sqlite_where=alive,
-        postgresql_where=alive,
-    )
-    sa.Index(
-        "trivet_delivery_queue",
-        delivery.c.subscriber,
-        delivery.c.aggregate,
-        delivery.c.id,
-        sqlite_where=alive,
-        postgresql_where=alive,
-    )
     held = sa.and_(alive, delivery.c.lease.is_not(None))
-    sa.Index(
-        "trivet_delivery_held",
-        delivery.c.subscriber,
-        delivery.c.aggregate,
-        sqlite_where=held,
-        postgresql_where=held,
-    )
+    sa.Index("trivet_delivery_due", delivery.c.due, delivery.c.id, **where(alive))
+    sa.Index("trivet_delivery_queue", delivery.c.subscriber, delivery.c.aggregate, delivery.c.id, **where(alive))
+    sa.Index("trivet_delivery_held", delivery.c.subscriber, delivery.c.aggregate, **where(held))
     job = sa.Table(
         "trivet_job",
         metadata,

@@ -11,7 +11,7 @@ A policy with nothing to do for an operation returns the handler it was given, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from trivet.core.call import Handler
@@ -67,6 +67,13 @@ def call(operation: Operation[..., Any], runtime: Runtime) -> Handler:
 def nested(operation: Operation[..., Any], runtime: Runtime) -> Handler:
     """Return the handler by which other operations call this one."""
     return bind(NESTED, operation, runtime, endpoint(operation, runtime))
+
+
+def bind_all(operations: Iterable[Operation[..., Any]], runtime: Runtime) -> None:
+    """Bind both handlers of operations once, where transports, nested calls and deliveries find them."""
+    for operation in operations:
+        runtime.handlers.root[operation] = call(operation, runtime)
+        runtime.handlers.nested[operation] = nested(operation, runtime)
 
 
 def unrouted(runtime: Runtime, next: Handler) -> Handler:

@@ -177,7 +177,7 @@ class World:
         self.observer = Counting()
 
     async def create(self) -> None:
-        await self.database.create([*tables().all, effect])
+        await self.database.create([*tables(self.database.dialect).all, effect])
 
     def event(self, event: Event) -> Message:
         name = self.subscribers.names.of(type(event))

@@ -79,7 +79,7 @@ class Endpoint:
         varies = [*((b"accept-encoding",) if codings.varies else ()), *(self._caching.varies if self._caching else ())]
         self._kept = [(b"vary", b", ".join(varies))] if varies else []
         self._fields = [(b"content-type", b"application/json"), NOSNIFF, *((NO_RANGES,) if self._reads else ())]
-        inner = chain.call(self.operation, runtime)
+        inner = runtime.handlers.root[self.operation]
         bound = self._streaming(inner) if self.streams else self._answering(inner, expander, watches)
         self.handler: Handler = chain.gate(self.operation, runtime, bound)
 

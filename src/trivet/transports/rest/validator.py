@@ -19,6 +19,7 @@ from trivet.contracts.model import ApiOperation
 from trivet.contracts.result import Form
 from trivet.core.declaration import Kind
 from trivet.core.precondition import has_update_time
+from trivet.core.typeinfo import fields_of
 
 DIGEST_HEX = 32
 CONTRACT_HEX = 8
@@ -73,7 +74,7 @@ def names_of(shape: Any, seen: set[Any]) -> Iterator[str]:
     if shape in seen:
         return
     seen.add(shape)
-    for field in msgspec.structs.fields(shape):
+    for field in fields_of(shape):
         yield field.encode_name
         yield from _inside(field.type, seen)
 

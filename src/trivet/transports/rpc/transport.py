@@ -93,7 +93,7 @@ class Endpoint:
         return codec
 
     def _answering(self, rpc: Rpc) -> Handler:
-        inner = chain.call(self.operation, rpc.runtime)
+        inner = rpc.runtime.handlers.root[self.operation]
         limit, watches = rpc.runtime.settings.limits.body, rpc.watches
         changes, clock = self.operation.kind.writes, rpc.runtime.clock
 
