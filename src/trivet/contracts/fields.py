@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+TAGS_MAX = 4096
+"""Characters of a list of entity tags at most; a cache has a handful of them."""
+
 FIELDS: dict[str, dict[str, Any]] = {
     "Accept": {
         "description": "The media types that are read (RFC 9110 section 15.5.16).",
+        "schema": {"type": "string", "maxLength": 256},
+    },
+    "Accept-Encoding": {
+        "description": "The content codings that are read (RFC 9110 section 12.5.3).",
         "schema": {"type": "string", "maxLength": 256},
     },
     "Access-Control-Allow-Origin": {
@@ -17,6 +24,15 @@ FIELDS: dict[str, dict[str, Any]] = {
     "Deprecation": {
         "description": "Since when the operation is deprecated (RFC 9745).",
         "schema": {"type": "string", "maxLength": 32, "pattern": "^@[0-9]+$"},
+    },
+    "ETag": {
+        "description": "Names this state of it: send it in `If-None-Match` to hear that nothing changed, in `If-Match` "
+        "to change nothing else (RFC 9110 section 8.8.3).",
+        "schema": {"type": "string", "maxLength": 128},
+    },
+    "Last-Modified": {
+        "description": "When it changed last; not said within the second of the change (RFC 9110 section 8.8.2).",
+        "schema": {"type": "string", "maxLength": 64},
     },
     "Link": {
         "description": 'With `rel="deprecation"`: what to do instead (RFC 8288).',

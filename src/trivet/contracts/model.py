@@ -82,6 +82,11 @@ class ApiOperation(Struct):
         """The first line of its docstring."""
         return str(self.operation.doc).split("\n", 1)[0]
 
+    @property
+    def reads(self) -> bool:
+        """Whether it is served under ``GET`` and answers at once: what caches and conditional requests are for."""
+        return self.face.method == "GET" and self.operation.kind is not Kind.STREAM
+
     def parameters(self, names: Iterable[str]) -> Iterator[Parameter]:
         """Yield the parameters of these names."""
         for name in names:

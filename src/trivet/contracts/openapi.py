@@ -10,7 +10,7 @@ import msgspec
 from trivet.contracts.body import Body, body_of
 from trivet.contracts.expansion import Expansions, expansions_of
 from trivet.contracts.failures import Failures, problem_schemas
-from trivet.contracts.fields import components, fields
+from trivet.contracts.fields import TAGS_MAX, components, fields
 from trivet.contracts.information import information, security_scheme, servers, tags
 from trivet.contracts.model import Api, ApiOperation
 from trivet.contracts.problem import (
@@ -18,6 +18,7 @@ from trivet.contracts.problem import (
     HeadersTooLarge,
     MalformedPath,
     NotAcceptable,
+    UnsupportedContentCoding,
     UnsupportedMediaType,
     UrlTooLong,
 )
@@ -38,11 +39,31 @@ from trivet.core.error import (
 )
 from trivet.core.job import JobStatus
 from trivet.core.page import PageRequest
+from trivet.core.precondition import PreconditionFailed, PreconditionRequired
+from trivet.core.shape import Struct
 from trivet.core.signature import Parameter
 from trivet.core.typeinfo import fields_of
 
 PAGING = "`next_page_token` of the page before, with the same arguments."
 BODY_MAX = 1024 * 1024
+
+
+EXAMPLE_TAG = '"7-5f1c03aa"'
+TAG = r'[ \t]*((W/)?"[!#-~]*"[ \t]*)?'
+TAGS = rf"^([ \t]*\*[ \t]*|{TAG}(,{TAG})*)$"
+"""A list of entity tags, or ``*`` for all of them (RFC 9110 section 13.1.1)."""
+
+
+class Versions(Struct):
+    """Which operations know the versions of rows, by their ids.
+
+    Attributes:
+        answered: They answer with a row and its version.
+        compared: They change a row, and compare its version with the one that the caller names.
+    """
+
+    answered: frozenset[str] = frozenset()
+    compared: frozenset[str] = frozenset()
 
 
 def document(
@@ -54,6 +75,7 @@ def document(
     environment: str = "production",
     body_max: int = BODY_MAX,
     credentials_optional: bool = False,
+    versions: Versions | None = None,
 ) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of everything the app serves over REST.
 
@@ -65,9 +87,10 @@ def document(
         environment: What kind of server that is.
         body_max: Bytes of a body at most.
         credentials_optional: Whether callers without credentials are the developer, as under ``trivet dev``.
+        versions: Which operations know the versions of rows.
     """
     own = api.modules[0].version if len(api.modules) == 1 else "1.0.0"
-    whole = _Operations(api, forbidden, credentials_optional).resolved()
+    whole = _Operations(api, forbidden, credentials_optional, versions or Versions()).resolved()
     described = {
         "openapi": "3.1.0",
         "info": information(api, version or own),
@@ -89,8 +112,9 @@ def document(
 class _Operations:
     """The operations of one document, and the components that they refer to."""
 
-    def __init__(self, api: Api, forbidden: type[Error], credentials_optional: bool) -> None:
+    def __init__(self, api: Api, forbidden: type[Error], credentials_optional: bool, versions: Versions) -> None:
         self.api = api
+        self.versions = versions
         self.forbidden = forbidden
         self.no_credentials: list[dict[str, Any]] = [{}] if credentials_optional else []
         self.schemas = Schemas(api.edges)
@@ -121,7 +145,7 @@ class _Operations:
         written["description"] = _description(op)
         if declared.deprecated is not None:
             written["deprecated"] = True
-        parameters = [*self._path_parameters(op), *self._query_parameters(op)]
+        parameters = [*self._path_parameters(op), *self._query_parameters(op), *self._conditions(op)]
         if parameters:
             written["parameters"] = parameters
         if body is not None:
@@ -140,6 +164,25 @@ class _Operations:
             if schema.get("type") == "string" and not {"format", "enum", "minLength"} & schema.keys():
                 schema = {**schema, "minLength": 1}
             yield {"name": parameter.name, "in": "path", "required": True, "schema": schema}
+
+    def _conditions(self, op: ApiOperation) -> Iterator[Schema]:
+        if op.reads:
+            yield {
+                "name": "If-None-Match",
+                "in": "header",
+                "description": "Entity tags that the caller has: answered with 304 where one of them is still right.",
+                "schema": {"type": "string", "format": "entity-tags", "maxLength": TAGS_MAX},
+                "example": EXAMPLE_TAG,
+            }
+        elif op.id in self.versions.compared:
+            yield {
+                "name": "If-Match",
+                "in": "header",
+                "required": op.operation.declaration.precondition == "required",
+                "description": "Entity tags that the change may be made from: answered with 412 where none is right.",
+                "schema": {"type": "string", "pattern": TAGS, "maxLength": TAGS_MAX},
+                "example": EXAMPLE_TAG,
+            }
 
     def _query_parameters(self, op: ApiOperation) -> Iterator[Schema]:
         for parameter in op.parameters(op.face.query_parameters):
@@ -189,8 +232,14 @@ class _Operations:
             return {status: {"description": "Items as they come.", "headers": headers, "content": content}}
         if op.result.form is Form.NOTHING:
             return {status: {"description": "Done.", "headers": headers}}
-        if op.face.status == 201:
-            headers = fields(("Location", *_notices(op)))
+        headers = fields(
+            (
+                *(("ETag",) if op.reads or op.id in self.versions.answered else ()),
+                *(("Last-Modified",) if op.reads and op.id in self.versions.answered else ()),
+                *(("Location",) if op.face.status == 201 else ()),
+                *_notices(op),
+            )
+        )
         schema = self._result_schema(op)
         media: dict[str, Any] = {"schema": schema}
         examples = {
@@ -202,7 +251,12 @@ class _Operations:
             status: {"description": "Done.", "headers": headers, "content": {"application/json": media}},
         }
         if op.result.optional:
-            responses["204"] = {"description": "There is none.", "headers": headers}
+            responses["204"] = {"description": "There is none.", "headers": fields(_notices(op))}
+        if op.reads:
+            responses["304"] = {
+                "description": "Not Modified: the caller has it already.",
+                "headers": fields(("ETag", *_notices(op))),
+            }
         return responses
 
     def _result_schema(self, op: ApiOperation) -> Schema:
@@ -228,7 +282,11 @@ class _Operations:
         if op.face.path_parameters:
             errors += [NotFound, MalformedPath]
         if body is not None:
-            errors += [BodyTooLarge, UnsupportedMediaType]
+            errors += [BodyTooLarge, UnsupportedMediaType, UnsupportedContentCoding]
+        if op.id in self.versions.compared:
+            errors += [PreconditionFailed]
+            if op.operation.declaration.precondition == "required":
+                errors += [PreconditionRequired]
         if op.operation.declaration.limits:
             errors += [QuotaExceeded]
         errors += [NotAcceptable, UrlTooLong, HeadersTooLarge, Internal, Unavailable]

@@ -16,11 +16,12 @@ import msgspec
 
 from trivet.contracts.graphql.types import Graph
 from trivet.contracts.model import Api
-from trivet.contracts.openapi import document
+from trivet.contracts.openapi import Versions, document
 from trivet.contracts.problem import HeadersTooLarge, MethodNotAllowed, NotReady, RouteNotFound, UrlTooLong
 from trivet.contracts.proto.package import ProtoContract
 from trivet.core.error import Error
 from trivet.policies.authorize import ScopeRequired
+from trivet.policies.precondition import subject_of
 from trivet.runtime import Runtime
 from trivet.settings import Settings
 from trivet.transports import pages
@@ -34,7 +35,7 @@ from trivet.transports.rest.exchange import Message, Receive, Scope, Send
 from trivet.transports.rest.media import prefers_html
 from trivet.transports.rest.reply import NO_RANGES, NOSNIFF, Reply
 from trivet.transports.rest.transport import Rest
-from trivet.transports.rest.validator import body_state
+from trivet.transports.rest.validator import body_state, row_state
 from trivet.transports.rpc.transport import Rpc
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -249,6 +250,7 @@ class Front:
             environment=settings.environment,
             body_max=settings.limits.body,
             credentials_optional=not self._runtime.default_principal.anonymous,
+            versions=versions_of(self._api, self._runtime.plans),
         )
         return Contract(described)
 
@@ -269,6 +271,15 @@ class Front:
         if wants_json(accept):
             return answer(msgspec.json.encode(self._catalogue.describe(kind, root)), JSON_FIELDS)
         return answer(self._catalogue.problem_page(kind, root), pages.FIELDS)
+
+
+def versions_of(api: Api, plans: Mapping[Any, Any]) -> Versions:
+    """Return which operations answer with the version of a row, and which compare one before they change it."""
+    subjects = {op.id: subject_of(op.operation, plans) for op in api.operations if op.operation.kind.writes}
+    return Versions(
+        answered=frozenset(op.id for op in api.operations if row_state(op, plans) is not None),
+        compared=frozenset(id for id, subject in subjects.items() if subject is not None and subject.versioned),
+    )
 
 
 def _metrics_of(settings: Settings) -> str | None:

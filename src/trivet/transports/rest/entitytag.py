@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from trivet.contracts.fields import TAGS_MAX
 from trivet.core.error import InvalidArgument, Violation
 from trivet.core.precondition import ANY
 
@@ -68,8 +69,11 @@ def versions(marks: frozenset[str]) -> frozenset[str]:
 
 
 def _listed(value: bytes, field: str) -> list[Tag]:
-    tags = tags_of(value)
+    tags = tags_of(value) if len(value) <= TAGS_MAX else None
     if tags is None:
-        detail = f'{field}: not a list of entity tags such as "7-5f1c03aa", with its quotes, and not *'
+        example = '"7-5f1c03aa", with its quotes'
+        detail = (
+            f"{field}: not * and not a list of entity tags, at most {TAGS_MAX} characters of them, such as {example}"
+        )
         raise InvalidArgument(violations=(Violation(detail=detail, pointer=f"#/{field.lower()}"),))
     return tags
