@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -52,3 +54,20 @@ async def test_production_answers_as_shown() -> None:
             metrics = (await client.get(f"{served.management_url}/metrics")).text
     for name in re.findall(r"`(trivet_\w+)`", page):
         assert f"# TYPE {name} " in metrics
+
+
+def test_the_client_that_loses_no_update_loses_none() -> None:
+    page = (ROOT / "docs" / "how-to" / "change-without-losing-updates.md").read_text(encoding="utf-8")
+    [block] = [block for block in blocks(page) if "def add_to_stock" in block.body]
+    written: dict[str, Any] = {"httpx2": httpx2}
+    exec(block.body, written)
+    environ = {"TRIVET_ENVIRONMENT": "development"}
+    with (
+        serve("shop.app:app", app_dir=ROOT / "examples", environ=environ) as served,
+        httpx2.Client(base_url=served.url, timeout=60) as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        product = client.get("/v1/products?page_size=1").json()["items"][0]
+        path = f"/v1/products/{product['id']}"
+        list(threads.map(lambda _: written["add_to_stock"](client, path, 2), range(12)))
+        assert client.get(path).json()["stock"] == product["stock"] + 24

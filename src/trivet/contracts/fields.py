@@ -31,7 +31,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "maxLength": 128},
     },
     "Last-Modified": {
-        "description": "When it changed last; not said within the second of the change (RFC 9110 section 8.8.2).",
+        "description": "When it changed last; not said in the first second after it (RFC 9110 section 8.8.2).",
         "schema": {"type": "string", "maxLength": 64},
     },
     "Link": {

@@ -7,6 +7,7 @@ each time whether it still holds, which an entity tag answers cheaply. Only a qu
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,8 +21,7 @@ Fields = list[tuple[bytes, bytes]]
 
 PRIVATE: Fields = [(b"cache-control", b"private, no-cache")]
 NOT_KEPT = (b"cache-control", b"no-store")
-PLAIN_IN_TAGS = ":/@!$()*+=~-._"
-"""What stays as it is in a tag; a comma or a space would begin the next one."""
+PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 
 
 class Caching:
@@ -58,21 +58,25 @@ class Caching:
 
 def directives(cache: Cache) -> bytes:
     """Return ``Cache-Control`` of an answer that anybody may keep (RFC 9111 section 5.2.2, RFC 5861)."""
-    said = f"public, max-age={cache.ttl:.0f}, s-maxage={cache.ttl:.0f}"
+    said = f"public, max-age={int(cache.ttl)}, s-maxage={int(cache.ttl)}"
     if cache.stale:
-        said += f", stale-while-revalidate={cache.stale:.0f}, stale-if-error={cache.stale:.0f}"
+        said += f", stale-while-revalidate={int(cache.stale)}, stale-if-error={int(cache.stale)}"
     return said.encode()
 
 
 def tag_writer(template: str) -> Callable[[Mapping[str, Any]], str]:
     """Return what fills a tag such as ``product:{id}`` with a call's arguments, whatever they contain."""
-    parts = [(text, name) for text, name, _, _ in string.Formatter().parse(template)]
+    parts = [(quote(text, safe=":/"), name) for text, name, _, _ in string.Formatter().parse(template)]
 
     def write(arguments: Mapping[str, Any]) -> str:
-        return "".join(
-            quote(text, safe=PLAIN_IN_TAGS)
-            + (quote(str(arguments.get(name, "")), safe=PLAIN_IN_TAGS) if name is not None else "")
-            for text, name in parts
-        )
+        tag = ""
+        for text, name in parts:
+            tag += text if name is None else text + word_of(str(arguments.get(name, "")))
+        return tag
 
     return write
+
+
+def word_of(value: str) -> str:
+    """Return a value as it stands in a tag: what would begin another one, or another field, is percent-encoded."""
+    return value if PLAIN.fullmatch(value) else quote(value, safe="")

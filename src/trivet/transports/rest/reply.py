@@ -6,7 +6,8 @@ codings or what ``HEAD`` says about them.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from trivet.core.precondition import ANY, Current, Precondition, PreconditionFailed, Verdict, decide
@@ -19,6 +20,7 @@ Fields = list[tuple[bytes, bytes]]
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 NO_RANGES = (b"accept-ranges", b"none")
 NOT_MODIFIED = 304
+SECOND = timedelta(seconds=1)
 
 
 UNKNOWN: dict[str, bytes] = {}
@@ -132,9 +134,14 @@ def finished(reply: Reply, given: Precondition | None, choice: Choice, codings: 
 
 
 def stamped(modified: datetime, now: datetime) -> bytes | None:
-    """Return ``Last-Modified``; ``None`` within the second of the change itself.
+    """Return ``Last-Modified``; ``None`` in the first second after the change.
 
     A date has whole seconds, so that one given out while its second lasts could stand for two states. Given out later
     it is as strong as a tag (RFC 9110 section 8.8.2.2), and ``If-Unmodified-Since`` loses no update.
     """
-    return httpdate.written(modified) if modified.replace(microsecond=0) < now.replace(microsecond=0) else None
+    return _written(int(modified.timestamp())) if now - modified >= SECOND else None
+
+
+@lru_cache(maxsize=4096)
+def _written(second: int) -> bytes:
+    return httpdate.written(datetime.fromtimestamp(second, UTC))
