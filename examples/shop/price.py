@@ -13,7 +13,12 @@ Price = Annotated[
         extra_json_schema={
             "type": "object",
             "properties": {
-                "amount": {"anyOf": [{"type": "string", "pattern": "^[0-9]"}, {"type": "number", "minimum": 0}]}
+                "amount": {
+                    "anyOf": [
+                        {"type": "string", "pattern": "^[0-9]", "maxLength": 20},
+                        {"type": "number", "format": "decimal", "minimum": 0},
+                    ]
+                }
             },
         },
     ),

@@ -21,6 +21,10 @@ FIELDS: dict[str, dict[str, Any]] = {
         "description": "The caller's origin, where pages of that origin may read the answer (Fetch).",
         "schema": {"type": "string", "maxLength": 2048},
     },
+    "Cache-Control": {
+        "description": "For how long and by whom the answer may be kept (RFC 9111 section 5.2).",
+        "schema": {"type": "string", "maxLength": 256},
+    },
     "Deprecation": {
         "description": "Since when the operation is deprecated (RFC 9745).",
         "schema": {"type": "string", "maxLength": 32, "pattern": "^@[0-9]+$"},
@@ -65,8 +69,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 
-ALWAYS = ("Request-Id", "RateLimit", "Access-Control-Allow-Origin")
-"""What any answer may have. Only Request-Id always is there: the others say so in their descriptions."""
+ALWAYS = ("Request-Id", "Cache-Control", "RateLimit", "Access-Control-Allow-Origin")
+"""What any answer may have. The first two always are there; the others say when in their descriptions."""
 
 
 def fields(names: Iterable[str] = ()) -> dict[str, Any]:
