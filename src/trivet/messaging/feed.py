@@ -140,7 +140,9 @@ class Reader(Generic[E]):
     def __str__(self) -> str:
         entry = self._entry
         if entry is not None:
-            return f"{entry.at}-{entry.time}.{self._given}"
+            return f"{entry.at}-{entry.time}.{max(self._given, self._had)}"
+        if self._had:  # the event that it was within has yet to come again
+            return f"{self.at + 1}-{self.time}.{self._had}"
         return self._feed.end_of(self) if self.waiting else f"{self.at}-{self.time}"
 
     def __aiter__(self) -> Reader[E]:
@@ -150,7 +152,7 @@ class Reader(Generic[E]):
         entry = self._entry
         if entry is not None:
             self.move(entry.at, entry.time)
-            self._entry, self._given, self._had = None, 0, 0
+            self._entry, self._given = None, 0
         entry = await self._feed.next(self)
         if entry is None:
             raise StopAsyncIteration
@@ -165,7 +167,7 @@ class Reader(Generic[E]):
 
     def move(self, at: int, time: int) -> None:
         """Be done with everything up to a position."""
-        self.at, self.time = at, time
+        self.at, self.time, self._had = at, time, 0
 
 
 class Feed:
@@ -294,7 +296,7 @@ class Feed:
             PositionExpired: The event is gone, or another one is in its place.
         """
         at, time = reader.at, reader.time
-        reader.move(at - 1, time)
+        reader.at = at - 1
         entries = await self._read(at - 1, upto=at)  # whoever gave the position out knew that it is settled
         if not entries or (entries[0].at, entries[0].time) != (at, time):
             raise PositionExpired()
