@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import pytest
 
-from tests.shop.serving import PATIENCE_SECONDS
+from tests.integration.wire import Answer, Connection
 from tests.transports.malformed import CASES, LARGE, ONE, VALID, Case, lend, request
 from trivet.testing import Served, serve
 
@@ -20,7 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 GOOD = request("GET", ONE)
 LAST = request("GET", ONE, "Connection: close")
-LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n")
 MALFORMED = (400, "MALFORMED_REQUEST")
 
 
@@ -33,7 +29,7 @@ FRAMING = [
     Case("HTTP/0.9", b"GET /\r\n\r\n", 505, "VERSION_NOT_SUPPORTED"),
     Case("a version that is none", line("GET / HTTP/9.9", "Host: a"), *MALFORMED),
     Case("HTTP/2 without its preface", line("GET / HTTP/2.0", "Host: a"), 505, "VERSION_NOT_SUPPORTED"),
-    Case("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", *MALFORMED),
+    Case("a part of the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n", *MALFORMED),
     Case("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", *MALFORMED),
     Case("no host", line("GET / HTTP/1.1"), *MALFORMED),
     Case("two hosts", line("GET / HTTP/1.1", "Host: a", "Host: b"), *MALFORMED),
@@ -93,67 +89,40 @@ FRAMING = [
 ROWS = [case if case.reason else Case(case.name, case.raw, *MALFORMED) for case in CASES] + FRAMING
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    """The library, served to the developer."""
-    environ = {"TRIVET_ENVIRONMENT": "development"}
-    with serve("tests.integration.library_app:app", app_dir=ROOT, environ=environ) as served:
-        yield served
-
-
-class Answer(NamedTuple):
-    """What came back for one request."""
+class Otherwise(NamedTuple):
+    """What Envoy does with a row of the table where uvicorn refuses it, and why that is safe."""
 
     status: int
-    fields: dict[str, str]
-    body: bytes
+    """0: it closes the connection without an answer."""
+    reason: str | None
+    why: str
 
 
-class Connection:
-    """One connection on which bytes are sent and answers read, nothing else."""
+AS_1_0 = Otherwise(200, None, "it is served as HTTP/1.0, whose answer is the last of its connection")
 
-    def __init__(self, served: Served) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", int(served.url.rpartition(":")[2])), PATIENCE_SECONDS)
-        self._received = b""
+ENVOY = {
+    "HTTP/0.9": AS_1_0,
+    "a version that is none": AS_1_0,
+    "HTTP/2 without its preface": AS_1_0,
+    "a part of the preface of HTTP/2": Otherwise(0, None, "it is HTTP/2, and wrong: the connection is closed"),
+    "CONNECT": Otherwise(400, "MALFORMED_PATH", "the target is checked first"),
+    "asterisk for another method": Otherwise(400, "MALFORMED_REQUEST", "the parser knows for what it is"),
+    "lines that end in LF": Otherwise(200, None, "RFC 9112 section 2.2 allows it, and nobody is behind Envoy"),
+    "lines that end in CR": Otherwise(0, None, "it is no head, so the connection is closed when its time is up"),
+    "folded field": Otherwise(200, None, "RFC 9112 section 5.2: the fold is replaced by a space"),
+    "CR in a field": Otherwise(200, None, "the CR is taken out before anybody reads the field"),
+    "WebSocket where none is served": Otherwise(200, None, "RFC 9110 section 7.8: an upgrade may be ignored"),
+    "URL without an end": Otherwise(0, None, "the connection is closed while its client still sends"),
+}
+"""The rows that Envoy answers differently."""
 
-    def __enter__(self) -> Connection:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def send(self, data: bytes) -> None:
-        """Send all of it, as far as the server takes it."""
-        with suppress(ConnectionError):
-            self._socket.sendall(data)
-
-    def _more(self) -> bytes:
-        try:
-            return self._socket.recv(65536)
-        except ConnectionError:
-            return b""
-
-    def answer(self, *, head: bool = False) -> Answer:
-        """Return the next answer; `head` when it has no body."""
-        while b"\r\n\r\n" not in self._received:
-            more = self._more()
-            assert more, f"closed after {self._received!r}"
-            self._received += more
-        top, _, rest = self._received.partition(b"\r\n\r\n")
-        first, *lines = top.decode("latin-1").split("\r\n")
-        fields = {name.lower(): value for name, value in (field.split(": ", 1) for field in lines)}
-        assert len(fields) == len(lines)
-        length = 0 if head or "content-length" not in fields else int(fields["content-length"])
-        while len(rest) < length:
-            more = self._more()
-            assert more, f"closed after {rest!r}"
-            rest += more
-        self._received = rest[length:]
-        return Answer(int(first.split(" ")[1]), fields, rest[:length])
-
-    def ended(self) -> bool:
-        """Whether nothing comes any more; waits for that."""
-        return self._received == b"" and self._more() == b""
+@pytest.fixture(scope="module")
+def served(kind: str) -> Iterator[Served]:
+    """The library, served to the developer."""
+    environ = {"TRIVET_ENVIRONMENT": "development", "TRIVET_SERVER__HEAD_TIMEOUT": "5"}
+    with serve("tests.integration.library_app:app", app_dir=ROOT, environ=environ) as served:
+        yield served
 
 
 def well(served: Served) -> bool:
@@ -164,21 +133,45 @@ def well(served: Served) -> bool:
 
 
 @pytest.mark.parametrize("case", ROWS, ids=lambda case: case.name)
-def test_a_malformed_request_is_refused_and_harms_no_other(case: Case, served: Served) -> None:
+def test_a_malformed_request_is_refused_and_harms_no_other(case: Case, kind: str, served: Served) -> None:
+    status, reason, _ = differently(kind).get(case.name, (case.status, case.reason, ""))
     with Connection(served) as connection:
         connection.send(case.raw)
-        answer = connection.answer(head=case.raw.startswith(b"HEAD"))
-        problem = msgspec.json.decode(answer.body)
-        assert (answer.status, problem["reason"]) == (case.status, case.reason)
-        assert answer.fields["content-type"] == "application/problem+json"
-        assert problem["status"] == answer.status
-        assert problem["instance"] == f"urn:request:{answer.fields['request-id']}"
-        if answer.fields.get("connection") == "close":
+        if status == 0:
             assert connection.ended()
-        else:  # where it ends is known, so the connection can be kept
-            connection.send(GOOD)
-            assert connection.answer().status == 200
+        else:
+            answer = connection.final(head=case.raw.startswith(b"HEAD"))
+            assert answer.status == status
+            if reason is not None:
+                _is_problem(answer, status, reason)
+            if answer.fields.get("connection") == "close":
+                assert connection.ended()
+            else:  # where it ends is known, so the connection can be kept
+                connection.send(GOOD)
+                assert connection.answer().status == 200
     assert well(served)
+
+
+def differently(kind: str) -> dict[str, Otherwise]:
+    return ENVOY if kind == "envoy" else {}
+
+
+def _is_problem(answer: Answer, status: int, reason: str) -> None:
+    problem = msgspec.json.decode(answer.body)
+    assert (problem["status"], problem["reason"]) == (status, reason)
+    assert answer.fields["content-type"] == "application/problem+json"
+    assert problem["instance"] == f"urn:request:{answer.fields['request-id']}"
+
+
+def test_every_row_that_envoy_answers_differently_is_in_the_table() -> None:
+    assert set(ENVOY) <= {case.name for case in ROWS}
+
+
+def test_the_preface_of_http_2_begins_http_2_on_envoy(kind: str, served: Served) -> None:
+    with Connection(served) as connection:
+        connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        start = connection.start()
+        assert start[3:5] == b"\x04\x00" if kind == "envoy" else start.startswith(b"HTTP/1.1 400 ")  # a SETTINGS frame
 
 
 def test_the_table_has_at_least_a_hundred_rows_with_names_of_their_own() -> None:
@@ -228,10 +221,7 @@ def test_every_reason_has_a_page(reason: str, served: Served) -> None:
 def test_an_unusual_request_is_served(raw: bytes, served: Served) -> None:
     with Connection(served) as connection:
         connection.send(raw)
-        answer = connection.answer()
-        while answer.status == 100:
-            answer = connection.answer()
-        assert answer.status in (200, 204), answer
+        assert connection.final().status in (200, 204)
 
 
 # -- connections
@@ -263,13 +253,18 @@ def test_a_client_that_sends_much_more_than_allowed_still_reads_why_not(served: 
     assert well(served)
 
 
-def test_a_client_that_does_not_wait_after_an_expectation_is_not_misunderstood(served: Served) -> None:
+def test_a_client_that_does_not_wait_after_an_expectation_is_not_misunderstood(kind: str, served: Served) -> None:
     with Connection(served) as connection:
         connection.send(lend("Expect: 100-continue", "Content-Length: 15", body=b"", name="Content-Type: text/plain"))
-        answer = connection.answer()
-        assert (answer.status, answer.fields["connection"]) == (415, "close")
-        connection.send(GOOD)
-        assert connection.ended()
+        answer = connection.final()
+        assert answer.status == 415
+        if kind == "uvicorn":
+            assert answer.fields["connection"] == "close"
+            connection.send(GOOD)
+            assert connection.ended()
+        else:  # Envoy has asked for the body by itself, and takes it
+            connection.send(VALID + GOOD)
+            assert connection.answer().status == 200
 
 
 def test_a_little_that_was_not_read_does_not_cost_the_connection(served: Served) -> None:

@@ -95,6 +95,7 @@ class Connection(HttpToolsProtocol):
     _deaf = False
     _fault: type[Error] = MalformedRequest
     _head_timer: asyncio.TimerHandle | None = None
+    _rest_timer: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
@@ -114,6 +115,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._stop_timer()
+        self._stop_rest_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -147,21 +149,30 @@ class Connection(HttpToolsProtocol):
             self._fault = fault
             raise ValueError(fault.message)  # stops the parser, which leads to `send_400_response`
         super().on_headers_complete()
-        # Who waits for "100 Continue" sends no body after another answer, who sends too much is not read to the end:
-        # either way the next request could not be told from the rest of this one.
-        unread = self.expect_100_continue or length_of(self.headers) > self.body_bytes_max
+        # Who waits for "100 Continue" sends no body after another answer, who sends too much is not read to the end,
+        # behind an upgrade the parser reads no HTTP: the next request could not be told from the rest of this one.
+        unread = (
+            self.expect_100_continue or length_of(self.headers) > self.body_bytes_max or self.parser.should_upgrade()
+        )
         if unread and self.cycle is not None:
             self.cycle.keep_alive = False
             self.cycle.transport = cast(asyncio.Transport, Lingering(self))
 
     def on_body(self, body: bytes) -> None:
-        """More of a body: of an answered request a little is dropped, so that its connection can be kept."""
+        """More of a body: after the answer a little is dropped, for a while, so that the connection can be kept."""
         if self.cycle is not None and self.cycle.response_complete:
             self._dropped_bytes += len(body)
             if self._dropped_bytes > self.body_bytes_max:
                 self.linger()
+            elif self._rest_timer is None:
+                self._rest_timer = self.loop.call_later(self.head_timeout, self.linger)
             return
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is complete, whether it was read or dropped."""
+        self._stop_rest_timer()
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser refused."""
@@ -198,6 +209,7 @@ class Connection(HttpToolsProtocol):
         """
         self._deaf = True
         self._stop_timer()
+        self._stop_rest_timer()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -210,6 +222,11 @@ class Connection(HttpToolsProtocol):
             self.refuse(RequestTimeout)
         elif self.cycle is None and not self.transport.is_closing():
             self.transport.close()  # nothing arrived at all
+
+    def _stop_rest_timer(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
