@@ -3,7 +3,7 @@
 #   VENV=dir      the virtual environment to use and, when missing, to create
 #   PYTHON=path   the interpreter to create it with (default: the first on PATH that is 3.11 or newer)
 #   PORT=8000     where `make demo` listens
-#   ARGS="..."    passed on by `make test` and `make bench`
+#   ARGS="..."    passed on by `make test`, `make soak` and `make bench`
 
 VENV ?= .venv
 PORT ?= 8000
@@ -18,7 +18,7 @@ export PYTHON
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench docs pins clean
+.PHONY: help demo test check format soak bench docs pins clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ check: $(VENV)/.stamp-dev ## Check format, lint, types and the floors; changes n
 format: $(VENV)/.stamp-dev ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix-only $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+soak: $(VENV)/.stamp-dev ## Serve mixed load for minutes and see that nothing grows (ARGS="--server envoy --minutes 10")
+	@PYTHONPATH=.:examples $(BIN)/python -m tests.soak $(ARGS)
 
 bench: $(VENV)/.stamp-bench ## Measure Trivet beside its peers
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -19,9 +19,11 @@ import psutil
 import pytest
 
 from tests.adversity.client import ask
-from tests.adversity.conftest import serving
+from tests.adversity.serving import serving
 from tests.adversity.sse import PATIENCE_SECONDS, Broken, Refused, Stream
 from trivet.testing import Served
+
+pytestmark = pytest.mark.usefixtures("kind")
 
 WATCH = "/v1/ticks:watch"
 CLOCK = UUID(int=7)
@@ -74,8 +76,8 @@ async def in_flight(served: Served) -> float:
 # -- positions
 
 
-async def test_a_reader_that_saw_nothing_yet_misses_nothing_either(server: str) -> None:
-    with serving(server) as served:
+async def test_a_reader_that_saw_nothing_yet_misses_nothing_either() -> None:
+    with serving() as served:
         async with stream(served) as first:
             with pytest.raises(TimeoutError):
                 await anext(first.events(patience=0.3))
@@ -124,8 +126,8 @@ async def test_an_event_that_became_two_items_is_resumed_between_them(ticker: Se
         assert await take(second.events(), 3) == [1, 2, 2]
 
 
-async def test_the_position_moves_on_while_other_things_happen(server: str) -> None:
-    with serving(server) as served:
+async def test_the_position_moves_on_while_other_things_happen() -> None:
+    with serving() as served:
         async with stream(served, "/v1/watch-briefly") as quiet:
             await record(served, others=300)
             assert [event async for event in quiet.events()] == []
@@ -161,8 +163,8 @@ async def test_what_fails_is_an_event_that_tells_no_secret_and_the_stream_can_be
         assert await take(second.events(), 2) == [203, 204]
 
 
-async def test_a_rolling_restart_ends_streams_in_order_and_their_readers_miss_nothing(server: str) -> None:
-    with serving(server, workers=2, TRIVET_SERVER__DRAIN_TIMEOUT="30") as served:
+async def test_a_rolling_restart_ends_streams_in_order_and_their_readers_miss_nothing() -> None:
+    with serving(workers=2, TRIVET_SERVER__DRAIN_TIMEOUT="30") as served:
         before = {process.pid for process in workers(served)}
         stop = asyncio.Event()
         written = 0
@@ -210,8 +212,8 @@ async def test_a_rolling_restart_ends_streams_in_order_and_their_readers_miss_no
         assert "cut off" not in served.log.read_text()
 
 
-async def test_sigterm_ends_a_stream_in_order_without_waiting_for_its_reader(server: str) -> None:
-    with serving(server) as served:
+async def test_sigterm_ends_a_stream_in_order_without_waiting_for_its_reader() -> None:
+    with serving() as served:
         async with stream(served) as connection:
             await record(served, 0)
             events = connection.events()
@@ -225,10 +227,10 @@ async def test_sigterm_ends_a_stream_in_order_without_waiting_for_its_reader(ser
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_every_event_is_seen_once_whatever_happens_to_readers_and_workers(server: str, seed: int) -> None:
+async def test_every_event_is_seen_once_whatever_happens_to_readers_and_workers(seed: int) -> None:
     random = Random(seed)
     clocks = [UUID(int=n) for n in range(1, 4)]
-    with serving(server, workers=2, TRIVET_SERVER__DRAIN_TIMEOUT="5") as served:
+    with serving(workers=2, TRIVET_SERVER__DRAIN_TIMEOUT="5") as served:
         stop = asyncio.Event()
         written = dict.fromkeys(clocks, 0)
 
@@ -312,13 +314,12 @@ async def test_every_event_is_seen_once_whatever_happens_to_readers_and_workers(
 
 
 async def test_a_reader_that_goes_away_is_noticed(ticker: Served) -> None:
-    before = await in_flight(ticker)
-    async with stream(ticker) as orderly, stream(ticker) as rude:
-        await until(lambda: _is(in_flight(ticker), before + 2))
+    await until(lambda: _is(in_flight(ticker), 0))
+    async with stream(ticker), stream(ticker) as rude:
+        await until(lambda: _is(in_flight(ticker), 2))
         rude.reset()
-        await until(lambda: _is(in_flight(ticker), before + 1))
-    del orderly
-    await until(lambda: _is(in_flight(ticker), before))
+        await until(lambda: _is(in_flight(ticker), 1))
+    await until(lambda: _is(in_flight(ticker), 0))
 
 
 async def _is(value: Awaitable[float], wanted: float) -> bool:
@@ -365,8 +366,8 @@ BOUND = 8 * 2**20
 """How much a worker may grow while readers that stopped have another 30 MB to come each."""
 
 
-async def test_readers_that_stop_reading_cost_bounded_memory_and_miss_nothing(server: str) -> None:
-    with serving(server, TRIVET_SERVER__SEND_TIMEOUT="600") as served:
+async def test_readers_that_stop_reading_cost_bounded_memory_and_miss_nothing() -> None:
+    with serving(TRIVET_SERVER__SEND_TIMEOUT="600") as served:
         async with stream(served) as quick:
             numbers = quick.events()
             stopped = [stopped_reader(served) for _ in range(10)]
@@ -387,8 +388,8 @@ async def test_readers_that_stop_reading_cost_bounded_memory_and_miss_nothing(se
         await until(lambda: _is(in_flight(served), 0))
 
 
-async def test_a_reader_that_takes_nothing_for_too_long_is_closed(server: str) -> None:
-    with serving(server, TRIVET_SERVER__SEND_TIMEOUT="1") as served:
+async def test_a_reader_that_takes_nothing_for_too_long_is_closed() -> None:
+    with serving(TRIVET_SERVER__SEND_TIMEOUT="1") as served:
         stopped = stopped_reader(served)
         await until(lambda: _is(in_flight(served), 1))
         for first in range(0, 300, 50):
@@ -423,6 +424,6 @@ def rss(served: Served) -> int:
 
 
 @pytest.fixture(scope="module")
-def ticker(server: str) -> Any:
-    with serving(server) as served:
+def ticker(kind: str) -> Any:
+    with serving() as served:
         yield served
