@@ -80,16 +80,6 @@ async def test_a_stream_that_comes_while_streams_end_is_sent_back_at_once() -> N
     assert b"data" not in response.body
 
 
-async def test_an_item_that_can_not_be_written_is_an_internal_error_and_is_not_passed_over(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("trivet.transports.rest.stream.event", lambda item, place: b"%d" % item)
-    built = front(Library())
-    response = await Client(built).get(f"{WATCH}?count=1")
-    assert (response.status, response.reason) == (500, "INTERNAL")
-    assert any(b"unexpected error" in line for line in built.lines)
-
-
 async def test_a_stream_that_json_alone_would_satisfy_is_not_acceptable() -> None:
     response = await Client(front(Library())).get(WATCH, {"Accept": "application/json"})
     assert (response.status, response.json["available"]) == (406, ["text/event-stream"])
