@@ -117,12 +117,12 @@ class Front:
         self._runtime = runtime
         self._cors = Cors.of(runtime.settings.cors)
         self._rest = Rest(api, runtime, self._cors)
-        self._rpc = Rpc(api, contract, runtime)
         self._graphql = None if graph is None else GraphqlTransport(api, graph, runtime, self._rest)
         shown = runtime.settings.rest.docs
         self._catalogue = Catalogue(api, _metrics_of(runtime.settings), open=shown)
         self._contracts: dict[str, Contract] = {}
         self.health = Health(runtime)
+        self._rpc = Rpc(api, contract, runtime, self.health)
         self._mounts = sorted((mounts or {}).items(), key=lambda mount: len(mount[0]), reverse=True)
         self._own: dict[str, Callable[[str, bytes | None], Awaitable[Reply]]] = {
             "/livez": self._live,

@@ -66,10 +66,10 @@ class EnumType:
         values: The plain value by the name of the constant, without the one that says nothing.
         numbers: The number by the name of the constant, `zero` included.
         reserved: Numbers of constants that are gone, by name.
-        source: The enum itself.
+        source: The enum itself; ``None`` where the platform made it.
     """
 
-    def __init__(self, package: str, name: str, values: Mapping[str, Any], source: type[enum.Enum]) -> None:
+    def __init__(self, package: str, name: str, values: Mapping[str, Any], source: Any = None) -> None:
         self.name = name
         self.full_name = f"{package}.{name}"
         self.values = dict(values)

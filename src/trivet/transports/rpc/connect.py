@@ -117,6 +117,7 @@ class ConnectStream(Speech):
         if self._gzip:
             fields.append((b"connect-content-encoding", b"gzip"))
         await self.start(call, fields)
+        await self.body(b"", more=True)  # a head goes out with the first piece of the body
 
     async def item(self, message: bytes) -> None:
         """Send one message of a stream."""

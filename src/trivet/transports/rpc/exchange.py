@@ -76,12 +76,13 @@ class Speech:
 
     Attributes:
         size: Bytes of bodies that were sent.
+        started: Whether the head was sent.
         status: The HTTP status that was sent.
     """
 
     protocol: ClassVar[str]
 
-    __slots__ = ("content_type", "fields", "format", "send", "size", "status")
+    __slots__ = ("content_type", "fields", "format", "send", "size", "started", "status")
 
     def __init__(self, format: Format, content_type: bytes, fields: dict[bytes, bytes], send: Send) -> None:
         self.format: Format = format
@@ -89,6 +90,7 @@ class Speech:
         self.fields = fields
         self.send = send
         self.size = 0
+        self.started = False
         self.status = 200
 
     async def message(self, call: RpcCall, limit: int) -> bytes:
@@ -124,6 +126,7 @@ class Speech:
         fields += [(b"request-id", call.request_id.encode()), NOSNIFF]
         if call.notes is not None:
             fields.extend(call.notes)
+        self.started = True
         await self.send({"type": "http.response.start", "status": self.status, "headers": fields, **more})
 
     async def body(self, content: bytes, more: bool = False) -> None:

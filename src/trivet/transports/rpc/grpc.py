@@ -53,6 +53,7 @@ class Grpc(Speech):
         if self._gzip:
             fields.append((b"grpc-encoding", b"gzip"))
         await self.start(call, fields, trailers=True)
+        await self.body(b"", more=True)  # a head goes out with the first piece of the body
 
     async def item(self, message: bytes) -> None:
         """Send one message of a stream."""

@@ -20,6 +20,7 @@ from trivet.contracts.proto.message import Field, Message, Scalar
 from trivet.core.call import Call
 from trivet.core.error import Code, Error, InvalidArgument, QuotaExceeded, Unavailable
 from trivet.transports.rpc.protojson import ProtoJson
+from trivet.transports.rpc.wellknown import message
 from trivet.transports.rpc.wire import Wire
 
 DEFAULT_RETRY_SECONDS = 1.0
@@ -27,14 +28,6 @@ MAX_DETAILS_BYTES = 6 * 1024
 """Details travel in header fields, which many clients limit to 8 KiB; violations that do not fit are left out."""
 
 CONNECT_NAMES: Mapping[Code, str] = {code: code.name.lower() for code in Code} | {Code.CANCELLED: "canceled"}
-
-
-def message(name: str, *fields: Field) -> Message:
-    """Return one of the messages that every RPC client knows."""
-    package, _, short = name.rpartition(".")
-    made = Message(package, short)
-    made.fields.extend(fields)
-    return made
 
 
 ERROR_INFO = message(

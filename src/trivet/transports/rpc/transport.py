@@ -7,6 +7,7 @@ called, so that an app of many operations starts soon. One path serves every pro
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from trivet.contracts.model import Api
@@ -19,6 +20,7 @@ from trivet.core.error import Cancelled, Code, Error, Internal, Unimplemented
 from trivet.core.precondition import Precondition
 from trivet.policies import chain
 from trivet.runtime import Runtime
+from trivet.transports.health import Health
 from trivet.transports.rest.conditions import FIELDS as CONDITIONS
 from trivet.transports.rest.conditions import for_change
 from trivet.transports.rest.disconnect import Watches
@@ -29,7 +31,10 @@ from trivet.transports.rpc.codec import Codec
 from trivet.transports.rpc.connect import Connect, ConnectGet, ConnectStream, query_of
 from trivet.transports.rpc.exchange import Format, RpcCall, Speech, fields_of
 from trivet.transports.rpc.grpc import Grpc, GrpcWeb
+from trivet.transports.rpc.health import NAME as HEALTH
+from trivet.transports.rpc.health import RpcHealth
 from trivet.transports.rpc.protojson import ProtoJson
+from trivet.transports.rpc.reflection import Reflection
 from trivet.transports.rpc.status import Status, status_of
 from trivet.transports.rpc.stream import Streams
 from trivet.transports.rpc.wire import Wire
@@ -49,6 +54,9 @@ SPEECHES: dict[bytes, tuple[type[Speech], Format]] = {
     b"application/connect+json": (ConnectStream, "json"),
 }
 """How a request of each content type is spoken, and the format of its messages."""
+
+MAX_OWN_REQUEST = 64 * 1024
+"""Bytes of a request for health."""
 
 TRAILERS = "http.response.trailers"
 NO_TRAILERS = (
@@ -123,9 +131,10 @@ class Rpc:
         api: The model of the app.
         contract: Its RPC contract.
         runtime: What is open while the process runs.
+        health: Whether the process serves.
     """
 
-    def __init__(self, api: Api, contract: ProtoContract, runtime: Runtime) -> None:
+    def __init__(self, api: Api, contract: ProtoContract, runtime: Runtime, health: Health) -> None:
         self.runtime = runtime
         self.watches = Watches()
         self.formats: dict[str, Wire | ProtoJson] = {"proto": Wire(), "json": ProtoJson()}
@@ -138,13 +147,19 @@ class Rpc:
         self._new_request_id = request_ids(runtime)
         self._streams = Streams(self._status, self._fault)
         runtime.at_end(self._streams.end)
+        services = [f"{package.name}.{package.service}" for package in contract.packages]
+        watched = RpcHealth(health, services, self._streams, self.formats)
+        self._unary: dict[str, Callable[[RpcCall, bytes], Awaitable[bytes]]] = dict(watched.unary)
+        self._streaming: dict[str, Callable[[RpcCall], Awaitable[None]]] = dict(watched.streaming)
+        if runtime.settings.rest.docs:
+            self._streaming |= Reflection(contract.packages, [HEALTH], self.formats).streaming
         self._unrouted = chain.unrouted(runtime, _refuse)
         self._unlocked = not contract.locked and not runtime.settings.development
         self._told = False
 
     def claims(self, scope: Scope, path: str) -> bool:
         """Whether a request is RPC's to answer: a method is called, or an RPC protocol is spoken."""
-        if path in self.methods:
+        if path in self.methods or path in self._unary or path in self._streaming:
             return True
         given = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
         return given.startswith((b"application/grpc", b"application/connect+", b"application/proto"))
@@ -159,17 +174,21 @@ class Rpc:
             path: The raw path below the app's root.
         """
         method = self.methods.get(path)
-        fields = fields_of(scope)
-        speech = self._speech(scope, fields, send, method)
+        speech = self._speech(scope, fields_of(scope), send, method)
         if speech is None:
             await self._wrong_content(scope, path, send)
             return
-        if method is None:
+        own = path in self._unary or path in self._streaming
+        if method is None and not own:
             await self._refuse(speech, scope, receive, path, RouteNotFound(detail=f"There is no method {path}."))
             return
         if isinstance(speech, Grpc) and not isinstance(speech, GrpcWeb) and not _trailers(scope):
             self._tell()
             await self._refuse(speech, scope, receive, path, NoTrailers(detail=NO_TRAILERS))
+            return
+        if method is None:
+            call = RpcCall(None, speech, scope, receive, path, self._monotonic(), self._new_request_id)
+            await self._own(call, scope, path)
             return
         endpoint = self._endpoints.get(path)
         if endpoint is None:
@@ -221,6 +240,26 @@ class Rpc:
             await self._unrouted(call)
         except Error as refused:
             await self._fail(call, refused)
+
+    async def _own(self, call: RpcCall, scope: Scope, path: str) -> None:
+        """Answer health or reflection."""
+        unary = path in self._unary
+        if isinstance(call.speech, ConnectStream if unary else Connect):
+            await self._wrong_content(scope, path, call.speech.send)
+            return
+        try:
+            if unary:
+                content = await call.speech.message(call, MAX_OWN_REQUEST)
+                await call.speech.reply(call, await self._unary[path](call, content))
+            else:
+                await self._streaming[path](call)
+        except Error as refused:
+            if call.gone:
+                return
+            status = self._status(call, refused)
+            await (call.speech.end if call.speech.started else call.speech.fail)(call, status)
+        except OSError:  # by `send`: the client is gone
+            return
 
     def allowed(self, path: str) -> tuple[str, ...]:
         """Return the verbs that a path can be asked with."""
