@@ -292,6 +292,7 @@ class Service:
 
         self.app = app
         self.api = api
+        self.contract = contract
         self.runtime = Runtime(app.name, app.settings, app.modules, app.resources, plans=plans, clock=clock, sink=sink)
         modules = {*app.modules, *(op.module for op in api.operations)}
         chain.bind_all((operation for module in modules for operation in module.operations), self.runtime)

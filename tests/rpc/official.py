@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
 sys.path.insert(0, sys.argv[1])
@@ -21,11 +22,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from grpc_status import rpc_status
 
-from shop.catalog.v1 import catalog_pb2 as catalog
-from shop.catalog.v1 import catalog_pb2_grpc as catalog_stubs
-from shop.orders.v1 import orders_pb2 as orders
-from shop.orders.v1 import orders_pb2_grpc as orders_stubs
-
+catalog: Any = import_module("shop.catalog.v1.catalog_pb2")
+catalog_stubs: Any = import_module("shop.catalog.v1.catalog_pb2_grpc")
+orders: Any = import_module("shop.orders.v1.orders_pb2")
+orders_stubs: Any = import_module("shop.orders.v1.orders_pb2_grpc")
 channel = grpc.insecure_channel(sys.argv[2])
 products = catalog_stubs.CatalogServiceStub(channel)
 sales = orders_stubs.OrdersServiceStub(channel)
@@ -86,7 +86,7 @@ def patch() -> None:
     changes = catalog.NewProductPatch(name="Chair", price=catalog.MoneyPatch(amount="13"))
     request = catalog.UpdateProductRequest(id=created.id, changes=changes)
     changed = products.UpdateProduct(request, **WAIT).product
-    assert (changed.name, Decimal(changed.price.amount), changed.tags) == ("Chair", 13, ["a"])
+    assert (changed.name, Decimal(changed.price.amount), list(changed.tags)) == ("Chair", Decimal(13), ["a"])
     request = catalog.UpdateProductRequest(id=created.id, changes=catalog.NewProductPatch())
     request.update_mask.paths.append("tags")
     assert products.UpdateProduct(request, **WAIT).product.tags == []

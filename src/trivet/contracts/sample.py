@@ -83,7 +83,7 @@ def _one_of(members: list[Schema], lookup: Lookup, depth: int) -> Any:
 
 
 def _of_kind(kind: str | None, schema: Schema, lookup: Lookup, depth: int) -> Any:
-    if kind == "object":
+    if kind == "object" or (kind is None and "allOf" in schema):
         merged: dict[str, Any] = {}
         for part in schema.get("allOf", ()):
             merged |= sample(part, lookup, depth)

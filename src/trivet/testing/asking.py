@@ -1,0 +1,306 @@
+"""How each protocol is asked, in this process, and what its answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping, MutableMapping
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import msgspec
+
+from trivet.app import App, Service
+from trivet.contracts.body import body_of
+from trivet.contracts.model import PROBLEM_MEMBERS, ApiOperation
+from trivet.contracts.proto.message import Method
+from trivet.contracts.result import Form
+from trivet.core.declaration import Kind
+from trivet.core.error import Code
+from trivet.core.job import JobStatus
+from trivet.core.page import PageRequest
+from trivet.core.principal import ANONYMOUS, Principal
+from trivet.core.shape import Struct, field
+from trivet.testing.asgi import scope_of
+from trivet.transports.rest.exchange import PRINCIPAL
+from trivet.transports.rpc import envelope
+from trivet.transports.rpc.codec import KEPT
+from trivet.transports.rpc.protojson import ProtoJson
+from trivet.transports.rpc.status import CONNECT_NAMES, ERROR_INFO, STATUS
+from trivet.transports.rpc.wire import Wire
+
+PAGE_FIELDS = frozenset(f.encode_name for f in msgspec.structs.fields(PageRequest))
+CODES = {name: code.name for code, name in CONNECT_NAMES.items()}
+
+
+class Asked(Struct):
+    """What is sent.
+
+    Attributes:
+        arguments: Plain values by parameter, with a page request laid out.
+        principal: Who asks.
+        headers: Further header fields.
+        late: Whether the time is up before it begins.
+        content: The body in place of the arguments.
+    """
+
+    arguments: Any
+    principal: Principal = ANONYMOUS
+    headers: Mapping[str, str] = field(default_factory=dict)
+    late: bool = False
+    content: bytes | None = None
+
+
+class Outcome(Struct):
+    """What came of it, whatever the protocol.
+
+    Attributes:
+        code: The code of an error; ``None`` for a value.
+        reason: Its reason.
+        metadata: Its fields, as texts.
+        value: The value as plain values; absent for a stream.
+    """
+
+    code: str | None = None
+    reason: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    value: Any = None
+
+
+class Asker:
+    """Asks an app over one protocol.
+
+    Args:
+        app: The app, running.
+        service: What runs.
+    """
+
+    late: ClassVar[tuple[str, str]]
+    """The header field that says that the time is up."""
+
+    def __init__(self, app: App, service: Service) -> None:
+        self._app = app
+        self._methods: dict[str, tuple[str, Method]] = {
+            method.op.id: (package.path(method), method)
+            for package in service.contract.packages
+            for method in package.methods
+        }
+
+    async def ask(self, op: ApiOperation, asked: Asked) -> Outcome:
+        """Return what comes of it."""
+        raise NotImplementedError
+
+    async def exchange(
+        self, verb: str, path: str, headers: Mapping[str, str], content: bytes, asked: Asked
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send a request, and return status, fields (trailers among them) and body of the answer."""
+        fields = {**headers, **asked.headers, **dict([self.late] if asked.late else [])}
+        scope = scope_of(verb, path, None, fields, content, False)
+        scope["extensions"] = {"http.response.trailers": {}}
+        if asked.principal is not ANONYMOUS:
+            scope[PRINCIPAL] = asked.principal
+        events = [{"type": "http.request", "body": content, "more_body": False}]
+        done = asyncio.Event()
+        said: dict[str, str] = {}
+        pieces: list[bytes] = []
+        status = 0
+
+        async def receive() -> MutableMapping[str, Any]:
+            if events:
+                return events.pop()
+            await done.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            said.update({n.decode("latin-1"): v.decode("latin-1") for n, v in message.get("headers", ())})
+            pieces.append(message.get("body", b""))
+
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            done.set()
+        return status, said, b"".join(pieces)
+
+
+class Rest(Asker):
+    """Asks as HTTP clients do."""
+
+    late = ("request-timeout", "0.000000001")
+
+    async def ask(self, op: ApiOperation, asked: Asked) -> Outcome:
+        """Return what comes of it."""
+        arguments = dict(asked.arguments)
+        path = op.path.format_map({n: quote(_word(arguments.pop(n)), safe="") for n in op.face.path_parameters})
+        in_query = {n for n in arguments if n in op.face.query_parameters}
+        if any(n in PAGE_FIELDS for n in arguments) and body_of(op) is None:
+            in_query |= PAGE_FIELDS & arguments.keys()
+        words = [
+            f"{quote(name)}={quote(_word(each), safe='')}"
+            for name in sorted(in_query)
+            for each in (arguments[name] if isinstance(arguments[name], list) else [arguments[name]])
+        ]
+        headers: dict[str, str] = {}
+        content = b""
+        if body_of(op) is not None:
+            headers["content-type"] = "application/json"
+            rest = {n: v for n, v in arguments.items() if n not in in_query}
+            single = op.face.body if op.face.body != "*" else None
+            content = msgspec.json.encode(rest) if single is None else b""
+            if single is not None and single in rest:
+                content = msgspec.json.encode(rest[single])
+        if asked.content is not None:
+            content = asked.content
+        target = f"{path}?{'&'.join(words)}" if words else path
+        status, _, body = await self.exchange(op.face.method, target, headers, content, asked)
+        if status >= 400:
+            problem = msgspec.json.decode(body)
+            metadata = {n: _said(v) for n, v in problem.items() if n not in PROBLEM_MEMBERS and n != "instance"}
+            return Outcome(code=problem["code"].upper(), reason=problem["reason"], metadata=metadata)
+        return Outcome(value=plain(op, self._value(op, body)))
+
+    def _value(self, op: ApiOperation, body: bytes) -> Any:
+        if not body:
+            return None
+        document = msgspec.json.decode(body)
+        if op.operation.kind is Kind.JOB:
+            return document
+        return (
+            document[{Form.LIST: "items", Form.VALUE: "value"}[op.result.form]]
+            if op.result.form in WRAPPED
+            else document
+        )
+
+
+WRAPPED = (Form.LIST, Form.VALUE)
+
+
+class Rpc(Asker):
+    """Asks as RPC clients do."""
+
+    content_type: ClassVar[str]
+    format: ClassVar[Wire | ProtoJson]
+    streams_as: ClassVar[str]
+
+    async def ask(self, op: ApiOperation, asked: Asked) -> Outcome:
+        """Return what comes of it."""
+        path, method = self._methods[op.id]
+        content = asked.content
+        if content is None:
+            content = self.enclosed(self.format.encoder(method.input)(asked.arguments), method)
+        headers = {"content-type": self.streams_as if method.streams else self.content_type}
+        status, fields, body = await self.exchange("POST", path, headers, content, asked)
+        return self.outcome(op, method, status, fields, body)
+
+    def enclosed(self, message: bytes, method: Method) -> bytes:
+        """Return a message as it is sent."""
+        raise NotImplementedError
+
+    def outcome(self, op: ApiOperation, method: Method, status: int, fields: Mapping[str, str], body: bytes) -> Outcome:
+        """Return what an answer means."""
+        raise NotImplementedError
+
+    def value(self, op: ApiOperation, method: Method, message: bytes) -> Outcome:
+        """Return the value that a message says."""
+        if method.output is None:
+            return Outcome()
+        return Outcome(value=plain(op, self.format.decoder(method.output)(message)))
+
+
+class Connect(Rpc):
+    """Asks as Connect clients do, in JSON."""
+
+    late = ("connect-timeout-ms", "0")
+    content_type = "application/json"
+    streams_as = "application/connect+json"
+    format: ClassVar[Wire | ProtoJson] = ProtoJson(strict=False)
+
+    def enclosed(self, message: bytes, method: Method) -> bytes:
+        """Return a message as it is sent."""
+        return envelope.enveloped(message) if method.streams else message
+
+    def outcome(self, op: ApiOperation, method: Method, status: int, fields: Mapping[str, str], body: bytes) -> Outcome:
+        """Return what an answer means."""
+        if status == 200 and not method.streams:
+            return self.value(op, method, body)
+        error = (
+            msgspec.json.decode(body[envelope.HEAD_BYTES :])["error"] if status == 200 else msgspec.json.decode(body)
+        )
+        info = next(detail["debug"] for detail in error["details"] if detail["type"] == ERROR_INFO.full_name)
+        return Outcome(code=CODES[error["code"]], reason=info["reason"], metadata=info.get("metadata", {}))
+
+
+class ConnectBinary(Connect):
+    """Asks as Connect clients do, in binary."""
+
+    content_type = "application/proto"
+    streams_as = "application/connect+proto"
+    format = Wire(strict=False)
+
+
+class Grpc(Rpc):
+    """Asks as gRPC clients do."""
+
+    late = ("grpc-timeout", "1n")
+    content_type = streams_as = "application/grpc"
+    format: ClassVar[Wire | ProtoJson] = Wire(strict=False)
+
+    def enclosed(self, message: bytes, method: Method) -> bytes:
+        """Return a message as it is sent."""
+        return envelope.enveloped(message)
+
+    def outcome(self, op: ApiOperation, method: Method, status: int, fields: Mapping[str, str], body: bytes) -> Outcome:
+        """Return what an answer means."""
+        code = int(fields["grpc-status"])
+        if code == 0:
+            return self.value(op, method, body[envelope.HEAD_BYTES :])
+        details = fields["grpc-status-details-bin"]
+        told = self.format.decoder(STATUS)(base64.b64decode(details + "=" * (-len(details) % 4)))
+        [info] = [
+            self.format.decoder(ERROR_INFO)(detail["value"])
+            for detail in told["details"]
+            if detail["type_url"].endswith(ERROR_INFO.full_name)
+        ]
+        return Outcome(code=Code(code).name, reason=info["reason"], metadata=info.get("metadata", {}))
+
+
+class GrpcWeb(Grpc):
+    """Asks as gRPC-Web clients do."""
+
+    content_type = streams_as = "application/grpc-web+proto"
+
+    def outcome(self, op: ApiOperation, method: Method, status: int, fields: Mapping[str, str], body: bytes) -> Outcome:
+        """Return what an answer means."""
+        if "grpc-status" in fields:
+            return super().outcome(op, method, status, fields, body)
+        size = envelope.read_head(body)[1] + envelope.HEAD_BYTES if body[0] < envelope.WEB_TRAILERS else 0
+        lines = body[size + envelope.HEAD_BYTES :].decode("latin-1").split("\r\n")
+        trailers = dict(line.split(": ", 1) for line in lines if line)
+        return super().outcome(op, method, status, {**fields, **trailers}, body[:size])
+
+
+ASKERS: Mapping[str, type[Asker]] = {
+    "REST": Rest,
+    "Connect, JSON": Connect,
+    "Connect, binary": ConnectBinary,
+    "gRPC": Grpc,
+    "gRPC-Web": GrpcWeb,
+}
+"""The protocols, by name."""
+
+
+def plain(op: ApiOperation, value: Any) -> Any:
+    """Return a value of an operation's result type as plain values, whatever they were spelled like."""
+    annotation = JobStatus if op.operation.kind is Kind.JOB else op.signature.result
+    return msgspec.to_builtins(msgspec.convert(value, annotation), builtin_types=KEPT)
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else str(msgspec.to_builtins(value))
