@@ -42,20 +42,18 @@ class Documents:
         @st.composite
         def drawn(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
             fragments: dict[str, str] = {}
-            selection = self._set(draw, root, 4, fragments, root=True)
+            selection = self._set(draw, root, 3, fragments, root=True)
             kind = {"Query": "query", "Mutation": "mutation"}[root.name]
-            used = "".join(fragments.values())
             variables = {"yes": draw(st.booleans())}
             if draw(st.booleans()):
                 variables["no"] = draw(st.booleans())
-            del used
             text = f"{kind} Q{HEAD} {selection}\n" + "\n".join(fragments.values())
             return text, variables
 
         return drawn()
 
     def _set(self, draw: st.DrawFn, kind: NamedType, depth: int, fragments: dict[str, str], root: bool = False) -> str:
-        parts = [self._selection(draw, kind, depth, fragments, root) for _ in range(draw(st.integers(1, 4)))]
+        parts = [self._selection(draw, kind, depth, fragments, root) for _ in range(draw(st.integers(1, 3)))]
         return "{ " + " ".join(parts) + " }"
 
     def _selection(self, draw: st.DrawFn, kind: NamedType, depth: int, fragments: dict[str, str], root: bool) -> str:

@@ -20,13 +20,12 @@ from graphql import (
 from trivet.contracts.graphql.schema import schema_of
 from trivet.contracts.graphql.types import EnumType, Field, Graph, Ref
 from trivet.contracts.schema import as_json
-from trivet.core.call import Call
 from trivet.core.context import Read
 from trivet.core.error import Error, NotFound, PermissionDenied
 from trivet.core.value import MAX_SAFE_INTEGER
 from trivet.testing import Client
 from trivet.transports.graphql.arguments import Cursors, decoder_of
-from trivet.transports.graphql.project import READERS
+from trivet.transports.graphql.project import getter_of
 
 
 def oracle_schema(graph: Graph) -> GraphQLSchema:
@@ -58,10 +57,19 @@ async def answer(
     document = parse(source)
     assert validate(schema, document) == []
 
-    async def resolve(value: Any, info: GraphQLResolveInfo[Any], **given: Any) -> Any:
+    resumed: list[Any] = []
+
+    def resolve(value: Any, info: GraphQLResolveInfo[Any], **given: Any) -> Any:
         field: Field = info.parent_type.fields[info.field_name].extensions["trivet"]
-        found = await _resolved(client, field, value, given)
-        return _plain(found, field.type)
+        if field.read is not None:
+            return _plain(getter_of(field.read)(value, any(page is value for page in resumed)), field.type)
+        return fetched(field, value, given)
+
+    async def fetched(field: Field, value: Any, given: Mapping[str, Any]) -> Any:
+        found = _plain(await _fetched(client, field, value, given), field.type)
+        if given.get("after") is not None:
+            resumed.append(found)
+        return found
 
     result = execute(schema, document, variable_values=dict(variables), field_resolver=resolve, type_resolver=None)
     if not isinstance(result, ExecutionResult):
@@ -73,24 +81,22 @@ async def answer(
 ENCODE = msgspec.json.Encoder(decimal_format="string").encode
 
 
-async def _resolved(client: Client, field: Field, value: Any, given: Mapping[str, Any]) -> Any:
+async def _fetched(client: Client, field: Field, value: Any, given: Mapping[str, Any]) -> Any:
     if field.operation is not None:
         arguments = decoder_of(field)(given, Cursors.NONE)
         operation = field.operation.operation
         result = await client.call(operation, **arguments)
         return True if operation.signature.result in (None, type(None)) else result
-    if field.edge is not None:
-        edge = field.edge.edge
-        arguments = decoder_of(field)(given, Cursors.NONE)
-        async with client.context(edge.module, write=False) as ctx:
-            found = await edge.resolver(Read(ctx._work, edge.module), [value], **arguments)
-        if isinstance(found[0], NotFound | PermissionDenied):
-            return None
-        if isinstance(found[0], Error):
-            raise found[0]
-        return found[0]
-    assert field.read is not None
-    return eval(field.read.format(o="o"), {**READERS, "o": value, "resumed": False})
+    assert field.edge is not None
+    edge = field.edge.edge
+    arguments = decoder_of(field)(given, Cursors.NONE)
+    async with client.context(edge.module, write=False) as ctx:
+        found = await edge.resolver(Read(ctx._work, edge.module), [value], **arguments)
+    if isinstance(found[0], NotFound | PermissionDenied):
+        return None
+    if isinstance(found[0], Error):
+        raise found[0]
+    return found[0]
 
 
 def _plain(value: Any, ref: Ref) -> Any:
@@ -102,6 +108,3 @@ def _plain(value: Any, ref: Ref) -> Any:
     if isinstance(ref.of, EnumType):
         return as_json(ref.of.cls(value).value)
     return str(value) if ref.of.name == "ID" else value
-
-
-__all__ = ["Call", "answer", "oracle_schema"]

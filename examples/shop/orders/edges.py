@@ -1,10 +1,10 @@
-"""Relations of orders, for `?expand=`: each resolved for all parents at once."""
+"""Relations of orders, for GraphQL and `?expand=`: each resolved for all parents at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shop.catalog import MAX_BATCH, Product, ProductId, get_products
+from shop.catalog import Product, get_products
 from shop.customers import Customer, get_customers
 from shop.orders.model import Order, OrderLine
 from shop.orders.module import orders as module
@@ -21,12 +21,7 @@ async def order_customer(ctx: Read, parents: Sequence[Order]) -> Sequence[Custom
 @module.edge(OrderLine, "product", public=True)
 async def line_product(ctx: Read, lines: Sequence[OrderLine]) -> Sequence[Product | None]:
     """What the line is about, as the catalog has it now; null where it is no longer sold."""
-    wanted = list(dict.fromkeys(line.product_id for line in lines))
-    found: dict[ProductId, Product | None] = {}
-    for start in range(0, len(wanted), MAX_BATCH):
-        batch = wanted[start : start + MAX_BATCH]
-        found.update(zip(batch, await ctx.call(get_products, batch), strict=True))
-    return [found[line.product_id] for line in lines]
+    return await ctx.call(get_products, [line.product_id for line in lines])
 
 
 @module.edge(Customer, "orders", scope="orders.read")

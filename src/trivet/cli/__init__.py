@@ -21,8 +21,8 @@ COMMANDS = {
     "ops": "List the operations of an app.",
     "call": "Run one operation of an app in this process.",
     "check": "Say what is wrong with an app, and what could be better.",
-    "contract": "Write the contract of an app to files.",
-    "graphql": "Look at the GraphQL face of an app.",
+    "contract": "Write the contracts of an app.",
+    "graphql": "Look at what GraphQL documents become.",
     "config": "Explain the settings.",
 }
 

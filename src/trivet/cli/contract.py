@@ -13,12 +13,13 @@ from trivet.core.fault import FaultyApp
 
 @click.group()
 def command() -> None:
-    """Write the contract of an app to files.
+    """Write the contracts of an app.
 
     \b
     Examples:
       trivet contract proto shop.app:app               write proto/ and the lock of its numbers
       trivet contract proto shop.app:app --check       say what would be written, in continuous integration
+      trivet contract sdl shop.app:app                 print the schema of GraphQL
     """
 
 
@@ -55,6 +56,22 @@ def proto(app: str | None, app_dir: str, out: str, check: bool) -> int:
     if not changed:
         click.echo(style(f"{loaded.name}: {len(written)} files are as they should be", fg="green"))
     return 1 if check and changed else 0
+
+
+@command.command()
+@app_argument
+def sdl(app: str | None, app_dir: str) -> int:
+    """Print the GraphQL contract in the Schema Definition Language."""
+    from trivet.contracts.graphql.read import graph_of
+    from trivet.contracts.graphql.schema import schema_of, sdl_of
+
+    loaded = load_for(app, app_dir)
+    api, faults = loaded.describe()
+    if faults:
+        raise FaultyApp(loaded.name, faults)
+    graph, _ = graph_of(api)
+    click.echo(sdl_of(schema_of(graph)), nl=False)
+    return 0
 
 
 def _text(file: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""``trivet graphql``: the schema of an app, and what a document becomes."""
+"""``trivet graphql``: what a document becomes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Look at the GraphQL face of an app.
-
-    \b
-    Examples:
-      trivet graphql sdl shop.app:app > schema.graphql
-      trivet graphql plan orders.graphql shop.app:app
-    """
-
-
-@command.command()
-@app_argument
-def sdl(app: str | None, app_dir: str) -> int:
-    """Print the schema in the Schema Definition Language."""
-    from trivet.contracts.graphql.schema import schema_of, sdl_of
-
-    click.echo(sdl_of(schema_of(_graph(load_for(app, app_dir)))), nl=False)
-    return 0
+    """Look at what GraphQL documents become."""
 
 
 @command.command()

@@ -12,7 +12,7 @@ from typing import Any
 
 from trivet.contracts.graphql.types import EnumType, Ref
 from trivet.transports.graphql.plan import Branch, Pairs, Selection, Unit
-from trivet.transports.graphql.project import LISTS, RANGES, READERS
+from trivet.transports.graphql.project import LISTS, RANGES, getter_of
 
 Step = str | int
 
@@ -48,7 +48,7 @@ def complete(
 
 class _Completer:
     def __init__(self, resumed: bool, unit: Unit, edges: Sequence[Pairs], note: Callable[[Wrong], None]) -> None:
-        self._names = {**READERS, "resumed": resumed}
+        self._resumed = resumed
         self._edges = edges
         self._numbers = {id(step): number for number, step in enumerate(unit.edges)}
         self._note = note
@@ -116,8 +116,7 @@ class _Completer:
                 assert entry.field.read is not None
                 where = [*path, entry.key]
                 try:
-                    # The expressions are ours, of names of fields; see `Field.read`.
-                    found = eval(entry.field.read.format(o="o"), {**self._names, "o": value})  # noqa: S307
+                    found = getter_of(entry.field.read)(value, self._resumed)
                 except Exception as broken:
                     problem = f"a {type(value).__name__} has no {entry.field.name}: {broken}"
                     self._missing(entry.type, problem, where, entry.location)

@@ -25,10 +25,15 @@ class Costs:
 
     def __init__(self, steps: Sequence[RootStep]) -> None:
         self._steps = steps
+        self._constant: int | None = None
 
     def __call__(self, variables: VariableValues) -> int:
         """Return how many objects the answer holds at most."""
-        return sum(_value(step, variables) for step in self._steps)
+        if variables.coerced:
+            return sum(_value(step, variables) for step in self._steps)
+        if self._constant is None:
+            self._constant = sum(_value(step, variables) for step in self._steps)
+        return self._constant
 
 
 def _value(step: RootStep | EdgeStep, variables: VariableValues) -> int:

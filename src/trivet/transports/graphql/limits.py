@@ -68,7 +68,8 @@ def count(document: DocumentNode, limits: GraphqlSettings) -> Counted:
     for operation in operations:
         counter.operation(operation)
     for fragment in fragments:  # validation looks at each by itself, used or not
-        counter.walk([fragment.selection_set], 0, (fragment.name.value,))
+        about_schema = fragment.type_condition.name.value.startswith("__")
+        counter.walk([fragment.selection_set], -MAX_VISITS if about_schema else 0, (fragment.name.value,))
     return counter.counted
 
 
@@ -90,8 +91,9 @@ class _Counter:
         for nodes in grouped.values():
             self._add("pairs", len(nodes) * (len(nodes) - 1) // 2, MAX_PAIRS)
             below = [node.selection_set for node in nodes if node.selection_set is not None]
-            if below:
-                self.walk(below, depth + 1, inside)
+            if below:  # how deep the schema is asked about itself, validation bounds
+                about_schema = nodes[0].name.value.startswith("__")
+                self.walk(below, -MAX_VISITS if about_schema else depth + 1, inside)
 
     def _into(
         self, selections: SelectionSetNode, grouped: dict[str, list[FieldNode]], depth: int, inside: tuple[str, ...]

@@ -7,7 +7,8 @@ thing that is not so; `complete` then does the batch again, exactly and slowly, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -67,6 +68,15 @@ READERS: dict[str, Any] = {
     "global_id": global_id,
 }
 """What the expressions of fields may use."""
+
+
+@cache
+def getter_of(read: str) -> Callable[[Any, bool], Any]:
+    """Return the expression of a field as a function of an object and of whether its page was resumed."""
+    getter: Callable[[Any, bool], Any] = eval(  # noqa: S307 - written by `contracts.graphql.read`, of names of fields
+        f"lambda o, resumed: {read.format(o='o')}", dict(READERS)
+    )
+    return getter
 
 
 def output_class(keys: Sequence[str], followed: bool) -> Any:
