@@ -96,7 +96,7 @@ class Asker:
         """Send a request, and return status, fields (trailers among them) and body of the answer."""
         fields = {**headers, **asked.headers, **dict([self.late] if asked.late else [])}
         scope = scope_of(verb, path, None, fields, content, False)
-        scope["extensions"] = {"http.response.trailers": {}}
+        scope["http_version"], scope["extensions"] = "2", {"http.response.trailers": {}}
         if asked.principal is not ANONYMOUS:
             scope[PRINCIPAL] = asked.principal
         events = [{"type": "http.request", "body": content, "more_body": False}]

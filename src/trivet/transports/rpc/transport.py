@@ -60,8 +60,8 @@ MAX_OWN_REQUEST = 64 * 1024
 
 TRAILERS = "http.response.trailers"
 NO_TRAILERS = (
-    "This server sends no trailers, so it can not speak native gRPC. "
-    "Speak gRPC-Web or Connect to it, or serve the app with a server that speaks HTTP/2."
+    "Native gRPC has its status in trailers, which this connection or this server does not carry. "
+    "Speak HTTP/2 to a server that has trailers, or speak gRPC-Web or Connect."
 )
 
 
@@ -345,7 +345,7 @@ def condition_of(fields: Fields, now: datetime) -> Precondition | None:
 
 
 def _trailers(scope: Scope) -> bool:
-    return TRAILERS in (scope.get("extensions") or ())
+    return TRAILERS in (scope.get("extensions") or ()) and not scope.get("http_version", "1.1").startswith("1")
 
 
 async def _refuse(call: Call) -> Outcome:
