@@ -18,6 +18,7 @@ from trivet.contracts.graphql.read import graph_of
 from trivet.contracts.graphql.schema import schema_of
 from trivet.contracts.model import describe
 from trivet.settings import GraphqlSettings
+from trivet.testing import Client
 from trivet.transports.graphql import document as documents
 from trivet.transports.graphql.bounded import Bounded
 from trivet.transports.graphql.compile import Compiler
@@ -123,6 +124,22 @@ def test_building_an_app_imports_no_graphql_core() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+async def test_requests_leave_nothing_for_the_collector() -> None:
+    async with Client(App("torture", modules=[torture])) as client:
+        source = "{ tree(size: 4, wrong: false) { name twin { name } } countTrees }"
+        for _ in range(5):
+            assert (await client.post("/graphql", json={"query": source})).status == 200
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                await client.post("/graphql", json={"query": source})
+            left = gc.collect()
+        finally:
+            gc.enable()
+    assert left < 50  # less than one object a request: what other tasks did meanwhile
 
 
 def test_an_app_still_builds() -> None:

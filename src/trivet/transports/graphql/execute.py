@@ -84,6 +84,12 @@ class FieldCall(Call):
         self.run.project(value)
         return self.run.encode()
 
+    def release(self) -> None:
+        """Let go of what refers back to this call: no request leaves work for the collector."""
+        self.expand = self.encode = None
+        if hasattr(self, "run"):
+            del self.run
+
 
 class Target:
     """Where the value of a root field goes."""
@@ -267,12 +273,13 @@ async def run_root(step: RootStep, request: Call, variables: VariableValues, ans
     call = FieldCall(request, step.field.operation.operation, step, variables)
     try:
         outcome = await step.handler(call)
+        answer.members[step.key] = outcome.body if outcome.body is not None else NULL
+        answer.failures += call.run.failures()
     except Error as refused:
         answer.members[step.key] = NULL
         answer.failures.append(Failure(refused, [step.key], step.location, None))
-        return
-    answer.members[step.key] = outcome.body if outcome.body is not None else NULL
-    answer.failures += call.run.failures()
+    finally:
+        call.release()
 
 
 RunNode = Callable[[RootStep, Call, VariableValues, Answer], Coroutine[Any, Any, None]]

@@ -92,12 +92,13 @@ class Nodes:
         call.decode = lambda _: {name: self._decoder(op, name).convert(ids if batched else ids[0], text=True)}
         try:
             await self._handler(op)(call)
+            answer.failures += call.run.failures()
         except NotFound:
-            return
+            pass  # null says it
         except Error as refused:
             answer.failures += [Failure(refused, path, step.location, None) for _, path in call.targets]
-            return
-        answer.failures += call.run.failures()
+        finally:
+            call.release()
 
     def _decoder(self, op: ApiOperation, name: str) -> Decoder[Any]:
         found = self._decoders.get(op.id)

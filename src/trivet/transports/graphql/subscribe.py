@@ -57,6 +57,8 @@ async def subscribe(
             service.runtime.log.failure("unexpected error", broken, request_id=request.request_id)
             yield service.response(plan, _failed(call, Internal()), request)
             return
+        finally:
+            call.release()
         if not call.cut or call.position is None:
             return
         request.resume_after = str(call.position)
