@@ -101,6 +101,13 @@ def test_the_torture_schema_is_one() -> None:
     assert (FAULTS, UNFIT) == ([], [])
 
 
+@pytest.mark.parametrize("arguments", ['after: "4"', 'first: 1, after: "4", shift: 0', "first: 1"])
+def test_an_edge_knows_whether_its_page_was_asked_for_with_a_cursor(arguments: str) -> None:
+    selected = "nodes { name } pageInfo { hasPreviousPage }"
+    source = f"{{ tree(size: 4, wrong: false) {{ friends({arguments}) {{ {selected} }} }} }}"
+    asyncio.run(check(source, {}))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:coroutine .*resolve.* was never awaited:RuntimeWarning")  # by graphql-core
 @pytest.mark.parametrize("root", [GRAPH.query, GRAPH.mutation], ids=["queries", "mutations"])

@@ -18,6 +18,7 @@ from graphql.execution.values import VariableValues
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.error import Error, Internal, InvalidArgument
 from trivet.core.operation import Operation
+from trivet.core.page import PageRequest
 from trivet.data.database import Contention
 from trivet.policies.follow import follow, permit
 from trivet.transports.graphql.complete import Step, Wrong, complete
@@ -187,7 +188,7 @@ class Run:
             else:
                 found.append(pair)
                 there.append(value)
-        resumed = getattr(next(iter(arguments.values()), None), "page_token", None) is not None
+        resumed = resumes(arguments)
         return self._fill(step.unit, step.key, step.location, found, there, resumed)
 
     def _failed(
@@ -217,6 +218,11 @@ class Run:
         return [(step, found) for step, found in zip(unit.edges, edges, strict=True) if found]
 
 
+def resumes(arguments: Mapping[str, Any]) -> bool:
+    """Whether a page is asked for with a cursor."""
+    return any(isinstance(value, PageRequest) and value.page_token is not None for value in arguments.values())
+
+
 def _walk(value: Any, path: list[Step], paths: dict[int, list[Step]]) -> None:
     """Note the path of every output object."""
     if isinstance(value, list):
@@ -240,7 +246,7 @@ def bound(inner: Handler) -> Handler:
             arguments = call.arguments = call.decode(call.variables)
         except GraphQLError as missing:
             raise InvalidArgument(detail=missing.message) from missing
-        call.resumed = any(getattr(value, "page_token", None) is not None for value in arguments.values())
+        call.resumed = resumes(arguments)
         if step.unit.edges or call.spread:
             call.expand = call.expanded
             call.encode = call.encoded
