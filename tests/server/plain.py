@@ -25,7 +25,28 @@ async def app(
         os._exit(9)
     elif path == "/hang":
         time.sleep(60)
-    body = str(os.getpid()).encode()
+    elif path == "/scope":
+        told = {name: scope[name] for name in ("client", "scheme", "http_version", "path", "query_string", "headers")}
+        body = repr(told | {"raw_path": scope["raw_path"], "tls": scope.get("extensions", {}).get("tls")}).encode()
+        await answer(send, body)
+        return
+    elif path == "/stream":
+        print("streaming", flush=True)
+        await stream(send)
+        return
+    await answer(send, str(os.getpid()).encode())
+
+
+async def stream(send: Callable[[Message], Awaitable[None]]) -> None:
+    """Send the process id every now and then, for a second."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(20):
+        await send({"type": "http.response.body", "body": b"%d\n" % os.getpid(), "more_body": True})
+        await asyncio.sleep(0.05)
+    await send({"type": "http.response.body", "body": b"end\n"})
+
+
+async def answer(send: Callable[[Message], Awaitable[None]], body: bytes) -> None:
     fields = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": fields})
     await send({"type": "http.response.body", "body": body})

@@ -75,6 +75,7 @@ def main() -> None:
     from trivet.server.listen import CannotListen
     from trivet.server.loading import CannotLoad
     from trivet.server.serve import CannotServe
+    from trivet.server.tls import CannotUseCertificate
     from trivet.settings import SettingsError
 
     try:
@@ -87,7 +88,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has seen enough
         sys.exit(0)
-    except (CannotListen, CannotLoad, CannotServe, SettingsError, FaultyApp) as failed:
+    except (CannotListen, CannotLoad, CannotServe, CannotUseCertificate, SettingsError, FaultyApp) as failed:
         fail(str(failed))
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)

@@ -54,6 +54,8 @@ class Order(Struct):
         control: Descriptor of the socket to the supervisor.
         name: Names the worker in logs and metrics.
         sockets: Descriptors of the listening sockets, where the supervisor holds them.
+        certificate: File with the server's key and certificate, for a worker that serves TLS itself.
+        client_ca: File with the authorities whose client certificates it accepts.
         embedding: For a worker that is Envoy.
     """
 
@@ -61,6 +63,8 @@ class Order(Struct):
     control: int
     name: str
     sockets: tuple[int, ...] = ()
+    certificate: str = ""
+    client_ca: str = ""
     embedding: Embedding | None = None
 
 
@@ -128,8 +132,12 @@ class Drain(Struct, tag=True):
     timeout: float
 
 
+class Renew(Struct, tag=True):
+    """The file with the certificate was replaced: connections from now on get what it holds."""
+
+
 FromWorker = Ready | Failed | Report
-FromSupervisor = Ask | Drain
+FromSupervisor = Ask | Drain | Renew
 M = TypeVar("M")
 
 ENCODER = msgspec.msgpack.Encoder()

@@ -30,6 +30,10 @@ class Server(Protocol):
         """
         ...
 
+    def renew(self) -> None:
+        """Show the certificate that is in its file now to connections from now on."""
+        ...
+
     def wind_down(self) -> None:
         """Let every answer from now on close its connection, while new connections are still accepted."""
         ...

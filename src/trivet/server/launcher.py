@@ -12,6 +12,7 @@ import msgspec
 
 from trivet.server.control import Order
 from trivet.server.loading import Target
+from trivet.server.tls import CertificateStore
 
 
 class Launcher(Protocol):
@@ -54,19 +55,36 @@ class UvicornLauncher:
         target: The application.
         sockets: Listening sockets; connections wait in their one queue, whichever worker takes them.
         environ: The environment of the workers.
+        certificate: Present when TLS is served.
     """
 
     queues = True
 
-    def __init__(self, target: Target, sockets: Sequence[socket.socket], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        sockets: Sequence[socket.socket],
+        environ: Mapping[str, str],
+        certificate: CertificateStore | None = None,
+    ) -> None:
         self._target = target
         self._sockets = sockets
         self._environ = dict(environ)
+        self._pem = self._client_ca = ""
+        if certificate is not None:
+            self._pem, self._client_ca = str(certificate.pem), str(certificate.client_ca)
 
     def start(self, name: str, control: socket.socket, *, replaces: bool) -> subprocess.Popen[bytes]:
         """Start a worker."""
         descriptors = tuple(sock.fileno() for sock in self._sockets)
-        order = Order(target=self._target, sockets=descriptors, control=control.fileno(), name=name)
+        order = Order(
+            target=self._target,
+            sockets=descriptors,
+            control=control.fileno(),
+            name=name,
+            certificate=self._pem,
+            client_ca=self._client_ca,
+        )
         return subprocess.Popen(  # noqa: S603 (our own interpreter and module)
             [sys.executable, "-m", "trivet.server.worker", msgspec.json.encode(order).decode()],
             pass_fds=(*descriptors, control.fileno()),

@@ -109,9 +109,9 @@ def _holds(process: Path, inodes: set[str]) -> bool:
     return False
 
 
-def url_of(sockets: Sequence[socket.socket]) -> str:
+def url_of(sockets: Sequence[socket.socket], *, tls: bool = False) -> str:
     """Return the address under which people reach the sockets."""
     address: tuple[str, int] = sockets[0].getsockname()[:2]
     host, port = address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http{'s' * tls}://{f'[{host}]' if ':' in host else host}:{port}"

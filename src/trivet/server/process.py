@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from trivet.server.control import Ask, Channel, Drain, Failed, FromWorker, Ready, Report
+from trivet.server.control import Ask, Channel, Drain, Failed, FromWorker, Ready, Renew, Report
 
 EXIT_SECONDS = 5.0
 """How long a process may take to end after its socket closed."""
@@ -84,6 +84,11 @@ class Process:
             self._channel.send(order)
         else:
             self.kill()
+
+    def renew(self) -> None:
+        """Tell the worker that the certificate was replaced."""
+        if self.serving:
+            self._channel.send(Renew())
 
     def kill(self) -> None:
         """End the process now."""

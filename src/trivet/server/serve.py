@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,9 +15,11 @@ from trivet.server.envoy.available import missing
 from trivet.server.launcher import Launcher, UvicornLauncher
 from trivet.server.listen import CannotListen, listen, url_of
 from trivet.server.loading import Target
+from trivet.server.private import private_directory
 from trivet.server.process import environment
 from trivet.server.reload import Watch
 from trivet.server.supervisor import Supervisor
+from trivet.server.tls import CertificateStore
 from trivet.settings import Settings, environment_of
 from trivet.settings.load import Provenance
 from trivet.telemetry.log import Logger, Sink
@@ -63,6 +66,7 @@ def serve(
 
     Raises:
         CannotListen: A port is taken, or an address is not this machine's.
+        CannotUseCertificate: The files of the certificate can not be used.
         CannotServe: Envoy was asked for and can not run here.
     """
     server = settings.server
@@ -75,7 +79,10 @@ def serve(
         mend="choose another with --port or PORT",
     )
     management = _listen_management(settings, provenance)
-    address = Address(url=url_of(serving), management_url=url_of(management) if management else None)
+    address = Address(
+        url=url_of(serving, tls=settings.tls.certificate is not None),
+        management_url=url_of(management) if management else None,
+    )
     envoy = _envoy(settings, log)
     # Replaced workers must read what their predecessors signed, also when the key is a random one.
     told = {**flags, "secret_key": settings.secret_key, "environment": settings.environment}
@@ -96,20 +103,27 @@ def serve(
         if started is not None:
             started(address)
 
+    directory = private_directory()
+
     async def run() -> int:
+        certificate = None
+        if settings.tls.certificate is not None:
+            certificate = CertificateStore(settings.tls, directory, log)
+            certificate.open()
         launcher: Launcher
         if envoy:
             from trivet.server.envoy.launcher import EnvoyLauncher, reserve
 
-            launcher = EnvoyLauncher(target, reserve(serving), settings, environ, log)
+            launcher = EnvoyLauncher(target, reserve(serving), settings, environ, log, directory, certificate)
         else:
-            launcher = UvicornLauncher(target, serving, environ)
+            launcher = UvicornLauncher(target, serving, environ, certificate)
         supervisor = Supervisor(
             launcher,
             workers,
             server,
             management=management,
             log=log,
+            certificate=certificate,
             patient=settings.development,
             watch=Watch([target.directory]) if reload else None,
             started=begun,
@@ -120,6 +134,7 @@ def serve(
     try:
         return asyncio.run(run())
     finally:
+        shutil.rmtree(directory, ignore_errors=True)
         for sock in (*serving, *management):
             with suppress(OSError):
                 sock.close()

@@ -28,6 +28,7 @@ from trivet.server.launcher import Launcher
 from trivet.server.management import Management, Page
 from trivet.server.process import CannotStart, Process, how
 from trivet.server.reload import Watch
+from trivet.server.tls import CertificateStore
 from trivet.settings import ServerSettings
 from trivet.telemetry.log import Logger
 from trivet.telemetry.metrics import CONTENT_TYPE, Registry
@@ -64,6 +65,7 @@ class Supervisor:
         settings: How to serve.
         management: Listening sockets for `/metrics`; empty when it is off.
         log: Where it says what happens.
+        certificate: Present when TLS is served.
         patient: Whether a worker that does not respond is left alone, because it may be stopped in a debugger.
         watch: Notices changed files, in development.
         started: Called once, when all workers serve.
@@ -78,6 +80,7 @@ class Supervisor:
         *,
         management: Sequence[socket.socket] = (),
         log: Logger,
+        certificate: CertificateStore | None = None,
         patient: bool = False,
         watch: Watch | None = None,
         started: Callable[[], None] = lambda: None,
@@ -87,6 +90,7 @@ class Supervisor:
         self._settings = settings
         self._management = management
         self._log = log
+        self._certificate = certificate
         self._patient = patient
         self._watch = watch
         self._started = started
@@ -146,6 +150,8 @@ class Supervisor:
         else:
             self._announce()
         self._later(self._pulse())
+        if self._certificate is not None:
+            self._later(self._certificate.follow(self._renew))
         if self._watch is not None:
             self._later(self._follow(self._watch))
         return True
@@ -271,8 +277,14 @@ class Supervisor:
     def _hang_up(self) -> None:
         self._later(self._roll())
 
+    async def _renew(self) -> None:
+        for process in self._alive:
+            process.renew()
+
     async def _roll(self) -> None:
         async with self._turn:
+            if self._certificate is not None:
+                await asyncio.to_thread(self._certificate.refresh)
             self._log.info("replacing the workers one by one")
             order = Drain(wait=0, idle=self._settings.drain_wait, timeout=self._settings.drain_timeout)
             try:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
@@ -29,10 +31,13 @@ from trivet.contracts.problem import (
     VersionNotSupported,
 )
 from trivet.core.error import Error
+from trivet.server.client_certificate import tls_extension
+from trivet.server.control import Order
 from trivet.server.interface import ASGIApp
 from trivet.server.listen import options
 from trivet.server.refusal import refusal
 from trivet.server.target import is_host, is_valid
+from trivet.server.tls import server_context
 from trivet.settings import Settings
 
 TICK_SECONDS = 0.05
@@ -96,6 +101,7 @@ class Connection(HttpToolsProtocol):
     _fault: type[Error] = MalformedRequest
     _head_timer: asyncio.TimerHandle | None = None
     _rest_timer: asyncio.TimerHandle | None = None
+    _tls: dict[str, Any] | None = None
 
     @property
     def busy(self) -> bool:
@@ -110,6 +116,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """A connection was accepted: its first head has a time limit."""
         super().connection_made(transport)
+        encrypted = transport.get_extra_info("ssl_object")
+        self._tls = None if encrypted is None else tls_extension(encrypted)
         self._head_timer = self.loop.call_later(self.head_timeout, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -148,6 +156,8 @@ class Connection(HttpToolsProtocol):
         if fault is not None:
             self._fault = fault
             raise ValueError(fault.message)  # stops the parser, which leads to `send_400_response`
+        if self._tls is not None:
+            cast(Any, self.scope)["extensions"] = {"tls": self._tls}  # its type knows no extensions with content
         super().on_headers_complete()
         # Who waits for "100 Continue" sends no body after another answer, who sends too much is not read to the end,
         # behind an upgrade the parser reads no HTTP: the next request could not be told from the rest of this one.
@@ -213,7 +223,8 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS has no half-closed connections
+            self.transport.write_eof()
         self._head_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _head_is_late(self) -> None:
@@ -239,10 +250,14 @@ class UvicornServer:
 
     Args:
         settings: What the process was told.
+        order: Names the files of the certificate.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, order: Order) -> None:
         self._settings = settings
+        self._order = order
+        self._context: ssl.SSLContext | None = None
+        self._winding = False
         self._server: uvicorn.Server | None = None
         self._ticking: asyncio.Task[None] | None = None
 
@@ -276,6 +291,13 @@ class UvicornServer:
             backlog=server.backlog,
         )
         config.load()
+        if self._order.certificate:
+            self._context = config.ssl = server_context(
+                self._settings.tls, Path(self._order.certificate), Path(self._order.client_ca)
+            )
+            if self._settings.tls.hsts:
+                seconds = self._settings.tls.hsts
+                config.encoded_headers.append((b"strict-transport-security", b"max-age=%d" % seconds))
         self._server = uvicorn.Server(config)
         self._server.lifespan = config.lifespan_class(config)
         self._server.lifespan.state.update(state)
@@ -289,11 +311,18 @@ class UvicornServer:
             await asyncio.sleep(1)
             await server.on_tick(0)
 
+    def renew(self) -> None:
+        """Show the certificate that is in its file now to connections from now on."""
+        if self._context is not None:
+            self._context.load_cert_chain(self._order.certificate)
+
     def wind_down(self) -> None:
         """Let every answer from now on close its connection, while new connections are still accepted."""
         if self._server is None:
             return
-        self._server.config.encoded_headers = CLOSE
+        if not self._winding:
+            self._winding = True
+            self._server.config.encoded_headers += CLOSE
         state = self._server.server_state
         state.default_headers = [*state.default_headers, *CLOSE]
         for connection in list(state.connections):

@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trivet.server.control import Ask, Channel, Drain, Failed, FromSupervisor, FromWorker, Order, Ready, Report, frame
+from trivet.server.control import (
+    Channel,
+    Drain,
+    Failed,
+    FromSupervisor,
+    FromWorker,
+    Order,
+    Ready,
+    Renew,
+    Report,
+    frame,
+)
+from trivet.server.forwarded import BehindProxies, networks
 from trivet.server.interface import ASGIApp, Server
 from trivet.server.library_log import capture
 from trivet.server.lifespan import Lifespan, LifespanFailed
@@ -68,7 +80,10 @@ class Worker:
         sockets = [socket.socket(fileno=descriptor) for descriptor in self._order.sockets]
         gc.collect()
         gc.freeze()  # what the start built stays as long as the process: the collector need not walk it again and again
-        await self._server.start(self._app, sockets, self._lifespan.state)
+        app = self._app
+        if self._settings.trusted_proxies:
+            app = BehindProxies(app, networks(self._settings.trusted_proxies))
+        await self._server.start(app, sockets, self._lifespan.state)
         self._channel.send(Ready(sources=tuple(sources())))
         listening = asyncio.create_task(self._listen(), name="control")
         order = await self._drain
@@ -95,7 +110,9 @@ class Worker:
         while (message := await self._channel.receive()) is not None:
             if isinstance(message, Drain):
                 self._end(message)
-            elif isinstance(message, Ask):
+            elif isinstance(message, Renew):
+                self._server.renew()
+            else:
                 ready = await is_ready(self._app) if message.health else None
                 self._channel.send(Report(number=message.number, metrics=self._metrics(), ready=ready))
 
@@ -214,7 +231,7 @@ def main(text: str) -> int:
 
     async def run() -> int:
         channel: Channel[FromSupervisor] = Channel(control, FromSupervisor)
-        worker = Worker(app, settings, order, channel, UvicornServer(settings))
+        worker = Worker(app, settings, order, channel, UvicornServer(settings, order))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.end)
         return await worker.run()
 

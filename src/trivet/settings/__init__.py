@@ -21,6 +21,7 @@ from trivet.settings.tree import (
     RestSettings,
     ServerSettings,
     Settings,
+    TlsSettings,
     environment_name,
     environment_of,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Source",
+    "TlsSettings",
     "Url",
     "environment_name",
     "environment_of",

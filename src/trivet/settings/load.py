@@ -322,6 +322,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_network(text: str) -> bool:
+    """Whether a text is an IP address, or a network of them."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
 RULES = (
     Rule(
         reads=("environment", "server.workers", "secret_key"),
@@ -364,6 +373,31 @@ RULES = (
         broken=lambda s, given: s.cors.credentials and "*" in s.cors.origins,
         problem="is set while every origin is allowed, and any page could act for whoever looks at it",
         mend="Name the origins in TRIVET_CORS__ORIGINS, or leave credentials out: tokens do not need them.",
+    ),
+    Rule(
+        reads=("server.trusted_proxies",),
+        title="server.trusted_proxies",
+        broken=lambda s, given: not all(map(is_network, s.server.trusted_proxies)),
+        problem="has something that is not a network",
+        mend="Write addresses and networks without host bits, such as 10.0.0.0/8,2001:db8::/32.",
+    ),
+    Rule(
+        reads=("tls.certificate", "tls.key"),
+        title="tls",
+        broken=lambda s, given: (s.tls.certificate is None) != (s.tls.key is None),
+        problem="has a certificate without a key, or a key without a certificate",
+        mend="Set both TRIVET_TLS__CERTIFICATE and TRIVET_TLS__KEY, or neither.",
+    ),
+    Rule(
+        reads=("tls.certificate", "tls.client_ca", "tls.client_certificate"),
+        title="tls.client_certificate",
+        broken=lambda s, given: (
+            (s.tls.client_certificate != "off") != (s.tls.client_ca is not None)
+            or (s.tls.client_ca is not None and s.tls.certificate is None)
+        ),
+        problem="does not fit the other settings of TLS",
+        mend="Client certificates need TRIVET_TLS__CLIENT_CA, the authorities that are believed, and a certificate of "
+        "the server; TRIVET_TLS__CLIENT_CERTIFICATE is then optional or required.",
     ),
     Rule(
         reads=("server.workers", "database.url"),

@@ -50,7 +50,12 @@ class ServerSettings(Struct):
         keep_alive: Seconds for which an idle connection is kept; more than the idle time of load balancers (60).
         head_timeout: Seconds within which the head of a request must have arrived.
         send_timeout: Seconds after which a connection is reset whose client takes nothing of what is sent (Linux).
+        body_timeout: Seconds within which all of a request must have arrived, its body included (Envoy).
+        connection_age: Seconds after which a connection is closed in order, give or take a tenth, so that those of
+            HTTP/2 spread over all workers (Envoy).
         backlog: Connections that may wait to be accepted.
+        trusted_proxies: Networks of the proxies in front, such as `10.0.0.0/8`. Only what these say in `Forwarded` or
+            `X-Forwarded-For` is believed.
     """
 
     host: str = "127.0.0.1"
@@ -67,7 +72,29 @@ class ServerSettings(Struct):
     keep_alive: Seconds = 75
     head_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 10
     send_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    body_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    connection_age: Annotated[float, Meta(gt=0, le=86_400)] = 1800
     backlog: Annotated[int, Meta(ge=1, le=65535)] = 2048
+    trusted_proxies: tuple[str, ...] = ()
+
+
+class TlsSettings(Struct):
+    """Serving over TLS: versions 1.2 and 1.3, with what Mozilla's "intermediate" profile allows.
+
+    Attributes:
+        certificate: File with the certificate and those that signed it, as PEM; not set serves without TLS. When it
+            changes, connections from then on get the new one.
+        key: File with its private key, as PEM without a password.
+        client_ca: File with the authorities whose client certificates are accepted.
+        client_certificate: Whether clients show a certificate: `off`, `optional` or `required`.
+        hsts: Seconds for which browsers shall insist on TLS (RFC 6797); 0 says nothing.
+    """
+
+    certificate: str | None = None
+    key: str | None = None
+    client_ca: str | None = None
+    client_certificate: Literal["off", "optional", "required"] = "off"
+    hsts: Annotated[int, Meta(ge=0, le=10 * 365 * 86_400)] = 2 * 365 * 86_400
 
 
 class DatabaseSettings(Struct):
@@ -122,11 +149,17 @@ class LimitSettings(Struct):
         body: Bytes of a body (413).
         url: Bytes of the request target (414).
         headers: Bytes of all header fields together (431).
+        header_fields: How many header fields (431; Envoy).
+        connections: Connections of one worker at a time; further ones are closed at once (Envoy).
+        streams: Requests at a time on one connection of HTTP/2 or HTTP/3.
     """
 
     body: Size = 1024 * 1024
     url: Size = 8 * 1024
     headers: Size = 32 * 1024
+    header_fields: Size = 128
+    connections: Size = 16_384
+    streams: Size = 128
 
 
 class RestSettings(Struct):
@@ -246,6 +279,7 @@ class Settings(Struct):
         secret_key: Signs page tokens; at least 32 characters, the same in all processes. When not set it is random
             for each start. `TRIVET_SECRET_KEY_FILE` names a file that holds it.
         server: How the process listens, how many workers serve, and how it ends.
+        tls: Serving over TLS.
         database: Where the tables are.
         redis: A store that processes share.
         limits: What a request may be at most.
@@ -262,6 +296,7 @@ class Settings(Struct):
     environment: Literal["development", "production"] = "production"
     secret_key: Secret = field(default_factory=Secret.generate)
     server: ServerSettings = ServerSettings()
+    tls: TlsSettings = TlsSettings()
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
     limits: LimitSettings = LimitSettings()
@@ -282,6 +317,7 @@ class Settings(Struct):
 DEVELOPMENT: Mapping[str, Any] = {
     "log.format": "text",
     "server.workers": 1,
+    "tls.hsts": 0,
     "server.drain_wait": 0.0,
     "server.drain_timeout": 1.0,
     "server.close_timeout": 1.0,

@@ -24,12 +24,24 @@ from trivet.core.error import DeadlineExceeded, Error, Internal, Unavailable
 from trivet.core.shape import Struct
 from trivet.server.listen import options
 from trivet.server.target import HOST_PATTERN, PATTERN
+from trivet.server.tls import CIPHERS, CURVES
 from trivet.settings import Settings
 
 TYPE = "type.googleapis.com/envoy."
 APP = "trivet.server.envoy.embedded:app"
 STATISTICS = "http"
 """Prefix of the statistics of the listeners."""
+
+STREAM_WINDOW = 256 * 1024
+CONNECTION_WINDOW = 1024 * 1024
+"""Bytes that a client may send on ahead on HTTP/2 and HTTP/3."""
+
+ADDED_FIELDS = ("x-envoy-external-address", "x-envoy-internal")
+"""What Envoy tells those behind it about a client; nobody is."""
+
+AGE_JITTER_PERCENT = 10.0
+DRAIN_SECONDS = 1.0
+"""How long a client of HTTP/2 may still begin requests after it was told to go (GOAWAY): a round trip is enough."""
 
 Config = dict[str, Any]
 
@@ -77,24 +89,64 @@ REPLIES = (
 """The first one that fits is said."""
 
 
-def bootstrap(settings: Settings, addresses: Sequence[Address], *, admin: str) -> Config:
+class Secrets(Struct):
+    """Where Envoy finds what it shows and whom it believes; it reads the files again when they are replaced.
+
+    Attributes:
+        certificate: File with the resource for the certificate and its key.
+        trust: File with the resource for the authorities of clients.
+    """
+
+    certificate: str
+    trust: str
+
+
+def bootstrap(
+    settings: Settings, addresses: Sequence[Address], *, admin: str, secrets: Secrets | None = None
+) -> Config:
     """Return the configuration of one worker.
 
     Args:
         settings: What the process was told.
         addresses: Where it listens.
         admin: Path of the socket for administration.
+        secrets: Present when it serves over TLS.
     """
+    listeners = [_listener(settings, address, secrets) for address in addresses]
+    if secrets is not None and serves_http3(settings):
+        listeners += [_udp_listener(settings, address, secrets) for address in addresses]
     return {
+        "node": {"id": "trivet", "cluster": "trivet"},  # files with secrets are read only by a node that has a name
         "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
-        "static_resources": {"listeners": [_listener(settings, address) for address in addresses]},
+        "static_resources": {"listeners": listeners},
         "stats_flush_on_admin": True,
         "overload_manager": _overload(settings),
         "layered_runtime": {"layers": [{"name": "static", "static_layer": _runtime()}]},
     }
 
 
-def _listener(settings: Settings, address: Address) -> Config:
+def serves_http3(settings: Settings) -> bool:
+    """Whether there is HTTP/3: only over TLS, and Envoy asks for no client certificates over QUIC."""
+    return settings.tls.certificate is not None and settings.tls.client_certificate == "off"
+
+
+def _listener(settings: Settings, address: Address, secrets: Secrets | None) -> Config:
+    chain: Config = {"filters": [_manager_filter(settings, address, "AUTO")]}
+    if secrets is None:
+        # A connection on which nothing arrives gets no further than this filter, which waits for the first bytes.
+        inspector = _plain("envoy.filters.listener.http_inspector", "filters.listener.http_inspector.v3.HttpInspector")
+    else:
+        inspector = _plain("envoy.filters.listener.tls_inspector", "filters.listener.tls_inspector.v3.TlsInspector")
+        chain |= {
+            "transport_socket": {
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": {
+                    "@type": f"{TYPE}extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                    **_tls(settings, secrets, ("h2", "http/1.1")),
+                },
+            },
+            "transport_socket_connect_timeout": seconds(settings.server.head_timeout),
+        }
     return {
         "name": f"{address.host}:{address.port}",
         "address": {"socket_address": {"address": address.host, "port_value": address.port, "ipv4_compat": False}},
@@ -105,21 +157,73 @@ def _listener(settings: Settings, address: Address) -> Config:
             for level, name, value in options(settings.server.send_timeout)
         ],
         "per_connection_buffer_limit_bytes": _buffer(settings),
-        # A connection on which nothing arrives gets no further than this filter, which waits for the first bytes.
-        "listener_filters": [
-            _plain("envoy.filters.listener.http_inspector", "filters.listener.http_inspector.v3.HttpInspector")
-        ],
+        "listener_filters": [inspector],
         "listener_filters_timeout": seconds(settings.server.head_timeout),
+        "filter_chains": [chain],
+    }
+
+
+def _udp_listener(settings: Settings, address: Address, secrets: Secrets) -> Config:
+    return {
+        "name": f"{address.host}:{address.port}/udp",
+        "address": {"socket_address": {"address": address.host, "port_value": address.port, "protocol": "UDP"}},
+        "enable_reuse_port": True,
+        "udp_listener_config": {
+            "quic_options": {
+                "quic_protocol_options": {
+                    "max_concurrent_streams": settings.limits.streams,
+                    "initial_stream_window_size": STREAM_WINDOW,
+                    "initial_connection_window_size": CONNECTION_WINDOW,
+                },
+                "idle_timeout": seconds(settings.server.keep_alive),
+                "crypto_handshake_timeout": seconds(settings.server.head_timeout),
+            },
+            "downstream_socket_config": {"prefer_gro": True},
+        },
+        "per_connection_buffer_limit_bytes": _buffer(settings),
         "filter_chains": [
             {
-                "filters": [
-                    {
-                        "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": _connection_manager(settings),
-                    }
-                ]
+                "filters": [_manager_filter(settings, address, "HTTP3")],
+                "transport_socket": {
+                    "name": "envoy.transport_sockets.quic",
+                    "typed_config": {
+                        "@type": f"{TYPE}extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
+                        "downstream_tls_context": _tls(settings, secrets, ("h3",)),
+                    },
+                },
             }
         ],
+    }
+
+
+def _tls(settings: Settings, secrets: Secrets, protocols: Sequence[str]) -> Config:
+    asked = settings.tls.client_certificate != "off"
+    common: Config = {
+        "alpn_protocols": list(protocols),
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_2",
+            "tls_maximum_protocol_version": "TLSv1_3",
+            "cipher_suites": list(CIPHERS),
+            "ecdh_curves": list(CURVES),
+        },
+        "tls_certificate_sds_secret_configs": [_secret("certificate", secrets.certificate)],
+    }
+    if asked:
+        common["validation_context_sds_secret_config"] = _secret("trust", secrets.trust)
+    return {
+        "common_tls_context": common,
+        "require_client_certificate": settings.tls.client_certificate == "required",
+    }
+
+
+def _secret(name: str, path: str) -> Config:
+    return {"name": name, "sds_config": {"path_config_source": {"path": path}, "resource_api_version": "V3"}}
+
+
+def _manager_filter(settings: Settings, address: Address, codec: str) -> Config:
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": _connection_manager(settings, address, codec),
     }
 
 
@@ -132,27 +236,34 @@ def _buffer(settings: Settings) -> int:
     return settings.limits.body + 64 * 1024
 
 
-def _connection_manager(settings: Settings) -> Config:
+def _connection_manager(settings: Settings, address: Address, codec: str) -> Config:
     server, limits = settings.server, settings.limits
-    return {
+    config = {
         "@type": f"{TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": STATISTICS,
-        "codec_type": "AUTO",
+        "codec_type": codec,
         "route_config": {"virtual_hosts": [{"name": "app", "domains": ["*"]}]},
-        "http_filters": [_refusals(), _application()],
+        "http_filters": [_fields(settings, address), _refusals(), _application()],
         "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "localhost"},
         "http2_protocol_options": {
-            "max_concurrent_streams": 128,
-            "initial_stream_window_size": 256 * 1024,
-            "initial_connection_window_size": 1024 * 1024,
+            "max_concurrent_streams": limits.streams,
+            "initial_stream_window_size": STREAM_WINDOW,
+            "initial_connection_window_size": CONNECTION_WINDOW,
         },
         "common_http_protocol_options": {
             "idle_timeout": seconds(server.keep_alive),
-            "max_headers_count": 128,
+            "max_connection_duration": seconds(server.connection_age),
+            "max_connection_duration_jitter": {"value": AGE_JITTER_PERCENT},
+            "max_headers_count": limits.header_fields,
         },
+        "http1_safe_max_connection_duration": True,  # by `connection: close` on an answer, never before one
+        "drain_timeout": seconds(DRAIN_SECONDS),
         # Both limits are the application's too, whose problems name them; Envoy stops what is far over.
         "max_request_headers_kb": (limits.url + limits.headers) // 1024 + 16,
         "request_headers_timeout": seconds(server.head_timeout),
+        "request_timeout": seconds(server.body_timeout),
+        # An answer may take as long as the application lets it, and a stream be as quiet: both have times of their own.
+        "stream_idle_timeout": seconds(0),
         # The peer is the client. What a header says about it is only believed by the application, of trusted proxies.
         "use_remote_address": True,
         "skip_xff_append": True,
@@ -165,6 +276,41 @@ def _connection_manager(settings: Settings) -> Config:
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "local_reply_config": _local_replies(),
     }
+    if codec == "HTTP3":
+        config["http3_protocol_options"] = {}
+    if settings.tls.client_certificate != "off":
+        config |= {
+            "forward_client_cert_details": "SANITIZE_SET",
+            "set_current_client_cert_details": {"cert": True, "chain": True},
+        }
+    return config
+
+
+def _fields(settings: Settings, address: Address) -> Config:
+    """Take away what Envoy adds to requests, and add what every answer over TLS says about reaching us."""
+    said = {}
+    if settings.tls.certificate is not None and settings.tls.hsts:
+        said["strict-transport-security"] = hsts(settings)
+    if serves_http3(settings):
+        said["alt-svc"] = f'h3=":{address.port}"; ma=86400'
+    return {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": {
+            "@type": f"{TYPE}extensions.filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": {
+                "request_mutations": [{"remove": name} for name in ADDED_FIELDS],
+                "response_mutations": [
+                    {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+                    for name, value in said.items()
+                ],
+            },
+        },
+    }
+
+
+def hsts(settings: Settings) -> str:
+    """Return the value of ``Strict-Transport-Security`` (RFC 6797)."""
+    return f"max-age={settings.tls.hsts}"
 
 
 def _refusals() -> Config:
@@ -259,7 +405,7 @@ def _overload(settings: Settings) -> Config:
                 "typed_config": {
                     "@type": f"{TYPE}extensions.resource_monitors"
                     ".downstream_connections.v3.DownstreamConnectionsConfig",
-                    "max_active_downstream_connections": 16_384,
+                    "max_active_downstream_connections": settings.limits.connections,
                 },
             }
         ]

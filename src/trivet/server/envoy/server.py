@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from typing import Any
 
+from trivet.server.client_certificate import adopt_certificate
 from trivet.server.envoy.admin import Admin, AdminGone
 from trivet.server.envoy.connections import census
 from trivet.server.envoy.exchange import Exchange
@@ -49,6 +50,7 @@ class EnvoyServer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         assert self._app is not None  # Envoy listens only once it is open
+        adopt_certificate(scope)
         task = asyncio.current_task()
         assert task is not None
         self._requests.add(task)
@@ -67,6 +69,9 @@ class EnvoyServer:
             while (await self._admin.ask("/ready")).strip() != "LIVE":  # noqa: ASYNC110 (only Envoy knows when)
                 await asyncio.sleep(0.005)
         self._live()
+
+    def renew(self) -> None:
+        """Nothing to do: Envoy watches the file."""
 
     def wind_down(self) -> None:
         """Let every answer from now on close its connection, while new connections are still accepted."""
