@@ -24,6 +24,8 @@ from trivet.settings import Settings, environment_of
 from trivet.settings.load import Provenance
 from trivet.telemetry.log import Logger, Sink
 
+DESCRIPTORS = 65_536
+
 
 class CannotServe(Exception):
     """The server that was asked for can not run here; the message says why and what to do."""
@@ -105,6 +107,8 @@ def serve(
 
     directory = private_directory()
 
+    _allow_descriptors()
+
     async def run() -> int:
         certificate = None
         if settings.tls.certificate is not None:
@@ -138,6 +142,18 @@ def serve(
         for sock in (*serving, *management):
             with suppress(OSError):
                 sock.close()
+
+
+def _allow_descriptors() -> None:
+    """Let workers open as many descriptors as they need, if they may: each connection takes one."""
+    try:
+        import resource
+    except ImportError:
+        return  # not on this system
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, DESCRIPTORS)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _envoy(settings: Settings, log: Logger) -> bool:
