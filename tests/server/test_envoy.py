@@ -52,6 +52,10 @@ def option(pid: int, name: str) -> str:
     return words[words.index(name) + 1]
 
 
+def memory_of(pid: int) -> Path:
+    return Path(f"/dev/shm/envoy_shared_memory_{int(option(pid, '--base-id')) * 10}")
+
+
 def directory_of(served: Served) -> Path:
     return Path(option(min(workers(served)), "--config-path")).parent
 
@@ -175,17 +179,20 @@ async def test_a_killed_worker_takes_only_its_own_requests_with_it() -> None:
 def test_nothing_is_left_when_the_supervisor_is_killed() -> None:
     with serving(WEB_CONCURRENCY="2") as served:
         children, directory = workers(served), directory_of(served)
+        memory = [memory_of(pid) for pid in children]
         assert directory.is_dir()
+        assert all(path.exists() for path in memory)
         served.process.kill()
         served.process.wait()
         eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in children))
         assert not directory.exists()
+        assert not any(path.exists() for path in memory)
 
 
 def test_nothing_is_left_after_an_orderly_end() -> None:
     with serving() as served:
         directory = directory_of(served)
-        memory = Path(f"/dev/shm/envoy_shared_memory_{int(option(min(workers(served)), '--base-id')) * 10}")
+        memory = memory_of(min(workers(served)))
         assert memory.exists()
         assert served.stop() == 0
         assert not directory.exists()

@@ -32,6 +32,7 @@ class Embedding(Struct):
         admin: The socket of Envoy's own administration.
         supervisor: Process id of the supervisor.
         directory: Where this run's sockets are; removed by whoever ends last.
+        memory: The file of the memory that Envoy shares with its successor; removed likewise.
     """
 
     executable: str
@@ -44,6 +45,7 @@ class Embedding(Struct):
     admin: str
     supervisor: int
     directory: str
+    memory: str
 
 
 class Order(Struct):

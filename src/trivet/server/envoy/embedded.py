@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import msgspec
@@ -88,8 +89,9 @@ def order_of(environ: os._Environ[str]) -> Order:
 
 def leave(status: int) -> NoReturn:
     """End the process. Envoy's own way waits for what is over already, and does not know our exit status."""
-    if os.getppid() != EMBEDDING.supervisor:
-        shutil.rmtree(EMBEDDING.directory, ignore_errors=True)  # nobody else is left to do it
+    if os.getppid() != EMBEDDING.supervisor:  # nobody else is left to do it
+        shutil.rmtree(EMBEDDING.directory, ignore_errors=True)
+        Path(EMBEDDING.memory).unlink(missing_ok=True)
     atexit._run_exitfuncs()  # Envoy does not finalize the interpreter, and who registered something relies on it
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

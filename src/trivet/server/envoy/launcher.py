@@ -55,9 +55,14 @@ class Chain:
         self.epoch = 0
         self.serves = False
 
+    @property
+    def memory(self) -> Path:
+        """The file of the shared memory."""
+        return SHARED_MEMORY / f"envoy_shared_memory_{self.base * 10}"
+
     def forget(self) -> None:
         """Remove the shared memory; processes that have it keep it."""
-        (SHARED_MEMORY / f"envoy_shared_memory_{self.base * 10}").unlink(missing_ok=True)
+        self.memory.unlink(missing_ok=True)
 
 
 class EnvoyLauncher:
@@ -169,6 +174,7 @@ class EnvoyLauncher:
             admin=admin,
             supervisor=os.getpid(),
             directory=str(self._directory),
+            memory=str(self._chains[name].memory),
         )
         order = Order(target=self._target, control=control, name=name, embedding=embedding)
         return msgspec.json.encode(order).decode()
