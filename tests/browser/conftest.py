@@ -16,9 +16,9 @@ STARTED_WITH = ("--no-sandbox", "--no-zygote", "--headless=shell", "--disable-gp
 """No sandbox of its own: it visits nothing but our pages, and containers and plain users can not give it one."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, started once."""
+    """Chromium; while it is open this thread has an event loop that runs, so it is closed before other tests come."""
     found = find()
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(

@@ -130,7 +130,7 @@ async def test_an_app_inside_starlette_keeps_its_policies_and_names_its_addresse
         assert (await exchange(outer, "GET", "/api/v1/sender")).json() == {"address": "shop@example.com"}
         refused = await exchange(outer, "GET", "/api/v1/secret")
         assert (refused.status, refused.json()["type"]) == (401, "/api/problems/unauthenticated")
-        assert (await exchange(outer, "GET", "/api/openapi.json")).json()["servers"] == [{"url": "/api"}]
+        assert (await exchange(outer, "GET", "/api/openapi.json")).json()["servers"][0]["url"] == "/api"
     assert diary[-1] == "mailer closes"
 
 

@@ -59,7 +59,7 @@ def test_nothing_is_committed_below_what_was_settled(seed: int) -> None:
                 else:
                     xid = server.begin()
                     server.end(xid, True)
-                    horizon.mark(looking, xid)
+                    horizon.mark(looking, xid, 0)
                     looking = None
             case 5:
                 horizon.passed(server.xmin)
@@ -68,7 +68,7 @@ def test_nothing_is_committed_below_what_was_settled(seed: int) -> None:
                     read = horizon.settled
     for xid in list(server.running):
         server.end(xid, True)
-    horizon.mark(server.next_position - 1, server.begin())
+    horizon.mark(server.next_position - 1, server.begin(), 0)
     horizon.passed(server.next_xid + 1)
     assert horizon.settled == server.next_position - 1
     seen += sorted(p for p in server.committed if read < p <= horizon.settled)
@@ -82,7 +82,24 @@ def test_where_there_is_one_writer_everything_is_settled() -> None:
 def test_behind_a_long_transaction_marks_do_not_pile_up() -> None:
     horizon = Horizon("postgresql")
     for number in range(2 * MARKS_MAX):
-        horizon.mark(number, number)
+        horizon.mark(number, number, number)
     horizon.passed(2 * MARKS_MAX)
     assert horizon.settled == 2 * MARKS_MAX - 1
     assert f"waiting={0}" in repr(horizon)
+
+
+def test_two_looks_at_the_same_time_never_take_back_what_was_settled() -> None:
+    horizon = Horizon("postgresql")
+    horizon.mark(6, 101, 60)
+    horizon.mark(5, 100, 50)  # asked for earlier, answered later
+    horizon.passed(102)
+    assert (horizon.settled, horizon.as_of) == (6, 60)
+
+
+def test_what_waits_behind_the_horizon_is_not_older_than_it_says() -> None:
+    horizon = Horizon("postgresql")
+    horizon.mark(5, 100, 50)
+    horizon.passed(101)
+    horizon.mark(6, 102, 60)
+    horizon.passed(101)  # somebody still writes
+    assert (horizon.settled, horizon.as_of) == (5, 50)

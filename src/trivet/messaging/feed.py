@@ -222,7 +222,7 @@ class Feed:
         """
         now = self._clock.now()
         if after is None:
-            return str(Position(at=await self._end(), time=micros(now)))
+            return str(Position(at=await self._end(), time=self._horizon.as_of))
         position = position_of(after)
         if position.time < micros(now - self._retention + MARGIN):
             raise PositionExpired()
@@ -230,7 +230,9 @@ class Feed:
         if last is None:  # everything was removed, or the store is new: what comes has any position
             return str(Position(at=0, time=position.time))
         if position.at > last:
-            raise PositionExpired()
+            await self._look()  # positions whose transactions were undone were given out as well
+            if position.at > self._horizon.last:
+                raise PositionExpired()
         return after
 
     @asynccontextmanager
@@ -304,8 +306,8 @@ class Feed:
 
     async def _fill(self, reader: Reader[Any]) -> None:
         """Read on for a reader from the table; at the end of the table, let it go on with the window."""
-        tailing, at, time = self._tailer is not None, self._at, micros(self._clock.now())
-        entries = await self._read(reader.at)
+        tailing, at, time = self._tailer is not None, self._at, self._horizon.as_of
+        entries = await self._read(reader.at, upto=at if tailing else 0)
         if entries:
             reader.chunk = kept(entries)
             await asyncio.sleep(0)  # a long way to catch up must not keep the loop from everybody else
@@ -367,9 +369,9 @@ class Feed:
 
     async def _hand_on(self) -> int:
         """Read what is new into the window and wake who waits for it; return how much that was."""
-        now = micros(self._clock.now())
         try:
             await self._look()
+            as_of = self._horizon.as_of
             entries = await self._read(self._at)
         except DatabaseUnavailable:
             return 0
@@ -382,7 +384,7 @@ class Feed:
             self._window.append(entry)
             self._bytes += len(entry.payload)
         if len(entries) < CHUNK:
-            self._time = now
+            self._time = max(self._time, as_of)
         self._trim()
         return len(entries)
 
@@ -419,7 +421,7 @@ class Feed:
     async def _look(self) -> None:
         session = self._database.session(write=False, reads="primary")
         try:
-            await self._horizon.look(session)
+            await self._horizon.look(session, micros(self._clock.now()))
         finally:
             await session.close()
 

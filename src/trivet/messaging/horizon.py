@@ -39,38 +39,59 @@ class Horizon:
 
     Attributes:
         settled: Everything up to this position is; `None` while nothing is known.
+        last: The last position that was given out, as far as is known.
+        as_of: When no position behind `settled` was given out yet: what waits behind it is not older than that.
     """
 
     def __init__(self, dialect: Dialect) -> None:
         self._exact = dialect == "sqlite"
         self.settled: int | None = EVERYTHING if self._exact else None
-        self._last = -1
-        self._marks: deque[tuple[int, int]] = deque()
+        self.last = -1
+        self.as_of = 0
+        self._marks: deque[tuple[int, int, int]] = deque()
 
     def __repr__(self) -> str:
         return f"Horizon(settled={self.settled}, waiting={len(self._marks)})"
 
-    def mark(self, last: int, xid: int) -> None:
-        """Take note of the last position that was given out, and of a transaction id that was given out after it."""
-        self._last = last
+    def mark(self, last: int, xid: int, now: int) -> None:
+        """Take note of the last position that was given out, and of a transaction id that was given out after it.
+
+        Args:
+            last: The position.
+            xid: The transaction id.
+            now: When it was asked for, in microseconds since 1970.
+        """
+        if last <= self.last:
+            return  # of two looks at the same time, the one that saw more was answered first
+        self.last = last
         if len(self._marks) == MARKS_MAX:
             self._marks.pop()  # what the newer mark says includes it
-        self._marks.append((last, xid))
+        self._marks.append((last, xid, now))
 
     def passed(self, xmin: int) -> None:
         """Take note that every transaction with a lower id than this has ended."""
         while self._marks and self._marks[0][1] <= xmin:
-            self.settled = self._marks.popleft()[0]
+            self.settled, _, now = self._marks.popleft()
+            self.as_of = max(self.as_of, now)
 
-    async def look(self, session: Session) -> None:
-        """Find out what is settled by now; on a reading session, outside of a transaction."""
+    async def look(self, session: Session, now: int) -> None:
+        """Find out what is settled by now; on a reading session, outside of a transaction.
+
+        Args:
+            session: Reads.
+            now: The time, in microseconds since 1970.
+        """
         if self._exact:
+            self.as_of = now
             return
         sql = _statements()
-        [(last, xid, xmin)] = await session.fetch(sql.mark, (self._last,))
+        known = self.last
+        [(last, xid, xmin)] = await session.fetch(sql.mark, (known,))
         self.passed(int(xmin))
         if xid is not None:
-            self.mark(last, int(xid))
+            self.mark(last, int(xid), now)
+        elif known == self.last and not self._marks:
+            self.as_of = max(self.as_of, now)  # everything that was given out is settled, and there is nothing new
         if self._marks:
             [(xmin,)] = await session.fetch(sql.xmin, ())
             self.passed(int(xmin))

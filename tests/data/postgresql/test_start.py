@@ -222,6 +222,11 @@ async def test_rights_that_lack_are_named_with_the_statement_that_gives_them(url
             ):
                 await database.check([THINGS])
             shared.run("GRANT ALL ON store.things TO poor", name)
+            with pytest.raises(
+                DatabaseUnavailable, match="GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA store TO poor"
+            ):
+                await database.check([THINGS])
+            shared.run("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA store TO poor", name)
             await database.check([THINGS])
     finally:
         shared.run("DROP OWNED BY poor", name)

@@ -38,6 +38,7 @@ class Schedule:
         self.feeds = [world.feed(), world.feed()]
         self.written: list[int] = []
         self.expirations = 0
+        self.begun = asyncio.Barrier(4)
         self._pruner = Pruner(world.database, world.subscribers.ids, world.clock)
 
     def items_of(self, number: int) -> list[tuple[int, int]]:
@@ -76,6 +77,7 @@ class Schedule:
         """Return the items that arrived; after a gap that was announced, with a mark (-1, -1)."""
         arrived: list[tuple[int, int]] = []
         position = await self.feeds[0].start(None)
+        await self.begun.wait()
         while not arrived or arrived[-1][0] != LAST:
             feed = self.random.choice(self.feeds)
             try:
@@ -131,7 +133,7 @@ async def test_a_reader_misses_nothing_that_it_is_not_told_of_and_gets_nothing_t
     schedule = Schedule(world, seed)
     disturbing = asyncio.create_task(schedule.disturb())
     readers = [asyncio.create_task(schedule.read()) for _ in range(3)]
-    await asyncio.sleep(0)
+    await schedule.begun.wait()  # three readers stand where they begin, before anything is written
     await schedule.write(1500)
     disturbing.cancel()
     await asyncio.gather(disturbing, return_exceptions=True)

@@ -265,13 +265,6 @@ class PostgresDatabase:
                 f"{self}: {user} may not use the {'schema' if len(closed) == 1 else 'schemas'} {names}: "
                 f"GRANT USAGE ON SCHEMA {names} TO {user}"
             )
-        counting = [_shown(table) for table in tables if table.autoincrement_column is not None]
-        silent = [name for (name,) in await driver.fetch(SEQUENCES, counting)]
-        if silent:
-            raise DatabaseUnavailable.because(
-                f"{self}: {user} lacks rights on the sequence of {silent[0]}: "
-                f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {silent[0].partition('.')[0]} TO {user}"
-            )
         lacks: dict[str, list[str]] = {}
         for table, right in await driver.fetch(RIGHTS, [_shown(table) for table in tables]):
             lacks.setdefault(table, []).append(right)
@@ -280,6 +273,13 @@ class PostgresDatabase:
             more = f" (and {len(lacks) - 1} more tables)" if len(lacks) > 1 else ""
             raise DatabaseUnavailable.because(
                 f"{self}: {user} lacks rights on {table}{more}: GRANT {', '.join(rights)} ON {table} TO {user}"
+            )
+        counting = [_shown(table) for table in tables if table.autoincrement_column is not None]
+        silent = [name for (name,) in await driver.fetch(SEQUENCES, counting)]
+        if silent:
+            raise DatabaseUnavailable.because(
+                f"{self}: {user} lacks rights on the sequence of {silent[0]}: "
+                f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {silent[0].partition('.')[0]} TO {user}"
             )
 
     def _agree(self, table: sa.Table, existing: set[str], wanted: set[str]) -> None:
