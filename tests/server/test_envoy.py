@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,11 @@ REPLACEMENTS = 4
 """Envoy names its sockets anew after three; and only from the second on there is somebody who ended before."""
 
 
+def replaced(served: Served, times: int) -> bool:
+    """Whether all workers have been replaced so many times."""
+    return served.log.read_bytes().count(b"workers are replaced") == times
+
+
 @pytest.mark.slow
 async def test_replacing_workers_fails_no_request_of_any_kind() -> None:
     with serving(WEB_CONCURRENCY="2", TRIVET_SERVER__DRAIN_WAIT="1") as served:
@@ -108,9 +114,7 @@ async def test_replacing_workers_fails_no_request_of_any_kind() -> None:
             seen = set(before)
             for done in range(1, REPLACEMENTS + 1):
                 served.signal(signal.SIGHUP)
-                await asyncio.to_thread(
-                    eventually, lambda done=done: served.log.read_bytes().count(b"workers are replaced") == done
-                )
+                await asyncio.to_thread(eventually, partial(replaced, served, done))
                 seen |= workers(served)
             stop.set()
         after = workers(served)
