@@ -18,6 +18,10 @@ TICK_SECONDS = 0.05
 LIVE_SECONDS = 30.0
 """How long Envoy may take to listen once the application is open."""
 
+QUIET_SECONDS = 0.5
+"""For so long a process that ends has had no request at last. Whoever got an answer that could not say any more that
+its connection closes, because its head was sent before, may be about to send the next request on it."""
+
 COMMANDS = 4
 """Connections kept for the end: it takes two commands, each may close its connection, and one may be lost."""
 
@@ -46,6 +50,7 @@ class EnvoyServer:
         self._app: ASGIApp | None = None
         self._requests: set[asyncio.Task[Any]] = set()
         self._winding: asyncio.Task[None] | None = None
+        self._answered = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -58,6 +63,7 @@ class EnvoyServer:
             await Exchange(receive, send, self._log).run(self._app, scope)
         finally:
             self._requests.discard(task)
+            self._answered = time.monotonic()
 
     async def start(self, app: ASGIApp, sockets: Sequence[Any], state: MutableMapping[str, Any]) -> None:
         """Let Envoy listen, and return when it does."""
@@ -88,7 +94,8 @@ class EnvoyServer:
         while (elapsed := time.monotonic() - started) < timeout:
             if not self._requests:
                 now = census(self._ports)
-                if not now.listening and (not now.connected or (not now.sending and elapsed >= idle)):
+                quiet = time.monotonic() - self._answered >= min(QUIET_SECONDS, idle)
+                if not now.listening and (not now.connected or (not now.sending and quiet and elapsed >= idle)):
                     break
             await asyncio.sleep(TICK_SECONDS)
         cut = len(self._requests)
