@@ -31,6 +31,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from trivet.core.error import Code, Error, InvalidArgument, Unavailable, Unimplemented
+from trivet.core.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused
 from trivet.core.precondition import PreconditionFailed, PreconditionRequired
 
 Word = Annotated[str, Meta(max_length=128)]
@@ -176,11 +177,13 @@ REFUSALS: tuple[type[Error], ...] = (
     MethodNotAllowed,
     NotAcceptable,
     RequestTimeout,
+    IdempotencyKeyInUse,
     PreconditionFailed,
     BodyTooLarge,
     UrlTooLong,
     UnsupportedMediaType,
     UnsupportedContentCoding,
+    IdempotencyKeyReused,
     PreconditionRequired,
     HeadersTooLarge,
     NotReady,

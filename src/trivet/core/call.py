@@ -67,6 +67,7 @@ class Call:
         alarm: What ends the call at its deadline, until its outcome is decided.
         priority: Who goes first; the operation's unless the caller lowered it.
         arguments: Arguments by parameter name.
+        idempotency_key: What the caller calls this command by, so that it takes effect once however often it is sent.
         precondition: What the caller takes for granted about what it changes; marks are versions.
         expand: Adds to the result what the caller asked for besides, while the unit of work is open.
         encode: Turns the (expanded) result into the transport's bytes; runs before the commit.
@@ -93,6 +94,7 @@ class Call:
         "error",
         "expand",
         "fields",
+        "idempotency_key",
         "method",
         "notes",
         "observer",
@@ -138,6 +140,7 @@ class Call:
         self.alarm: Any = None
         self.priority: Priority | None = None
         self.arguments: Mapping[str, Any] = NO_ARGUMENTS
+        self.idempotency_key: str | None = None
         self.precondition: Precondition | None = None
         self.expand: Callable[[Any], Awaitable[Any]] | None = None
         self.encode: Callable[[Any], bytes] | None = None

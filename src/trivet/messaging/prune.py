@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from trivet.core.clock import Clock
 from trivet.core.error import Unavailable
 from trivet.core.shape import Struct
+from trivet.data import keys
 from trivet.data.database import Database, Session
 from trivet.messaging import jobs
 from trivet.messaging.brief import briefly
@@ -73,6 +74,7 @@ class Pruner:
 
     async def _tidy(self, before: datetime, session: Session) -> None:
         await jobs.prune(session, before)
+        await keys.prune(session, self._clock.now())
         await session.execute(self._sql.abandon, (micros(self._clock.now()), ABANDONED, micros(before)))
 
     async def _remove(self, after: int, upto: int, session: Session) -> int:

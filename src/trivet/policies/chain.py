@@ -20,6 +20,7 @@ from trivet.policies.authenticate import authenticate
 from trivet.policies.authorize import authorize
 from trivet.policies.deadline import deadline
 from trivet.policies.endpoint import endpoint
+from trivet.policies.idempotency import idempotency, leased_idempotency
 from trivet.policies.isolate import isolate
 from trivet.policies.observe import observe, observe_field, observe_nested
 from trivet.policies.precondition import precondition
@@ -34,7 +35,7 @@ The operation is ``None`` for requests that lead to none; only `observe` sees th
 
 GATE: tuple[Policy, ...] = (observe, deadline, authenticate, authorize)
 FIELD: tuple[Policy, ...] = (observe_field, deadline, authorize)
-CALL: tuple[Policy, ...] = (transaction, precondition)
+CALL: tuple[Policy, ...] = (leased_idempotency, transaction, idempotency, precondition)
 NESTED: tuple[Policy, ...] = (observe_nested, isolate)
 
 

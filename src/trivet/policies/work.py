@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -170,15 +171,22 @@ class UnitOfWork:
         if outer is not None and outer is not task:
             raise RuntimeError("commands that join one transaction run one after the other: await each before the next")
         self._nesting = task
+        try:
+            async with self.attempt():
+                return (await handler(call)).value
+        finally:
+            self._nesting = outer
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """Undo what happens inside when it raises, in the store and of what is to be sent; the work can go on."""
         stored = len(self._messages)
         try:
             async with self.session.savepoint():
-                return (await handler(call)).value
+                yield
         except BaseException:
             del self._messages[stored:]
             raise
-        finally:
-            self._nesting = outer
 
     # -- what happens after the commit
 

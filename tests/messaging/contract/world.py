@@ -19,6 +19,7 @@ from trivet.core.event import Event, aggregate_of
 from trivet.core.module import Module, Subscription
 from trivet.core.operation import Operation
 from trivet.core.principal import Principal
+from trivet.data import keys
 from trivet.data.database import Database, Session
 from trivet.data.statement import Statement
 from trivet.messaging.dispatcher import Dispatcher, DispatcherOptions
@@ -177,7 +178,7 @@ class World:
         self.observer = Counting()
 
     async def create(self) -> None:
-        await self.database.create([*tables(self.database.dialect).all, effect])
+        await self.database.create([*tables(self.database.dialect).all, keys.table(), effect])
 
     def event(self, event: Event) -> Message:
         name = self.subscribers.names.of(type(event))

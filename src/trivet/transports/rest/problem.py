@@ -82,8 +82,8 @@ def fields_of(error: Error, status: int) -> Fields:
     fields: Fields = [(b"content-type", PROBLEM_JSON)]
     if status == 401:
         fields.append((b"www-authenticate", b"Bearer"))
-    if status in RETRY_AFTER:
-        seconds = getattr(error, "retry_after", None)
+    seconds = getattr(error, "retry_after", None)
+    if status in RETRY_AFTER or seconds is not None:
         wait = DEFAULT_RETRY_SECONDS if seconds is None else max(0, math.ceil(seconds))
         fields.append((b"retry-after", b"%d" % wait))
     if isinstance(error, MethodNotAllowed):

@@ -13,6 +13,7 @@ from trivet.contracts.problem import MethodNotAllowed, NotAcceptable, RouteNotFo
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.declaration import Kind
 from trivet.core.error import Cancelled, Code, Error, Internal
+from trivet.core.idempotency import key_of
 from trivet.core.precondition import Current, PreconditionFailed, Verdict, decide
 from trivet.policies import chain
 from trivet.runtime import Runtime
@@ -125,6 +126,10 @@ class Endpoint:
             call.encode = encode
             if not FIELDS.isdisjoint(call.fields):
                 self._conditions(call)
+            if self._changes:
+                key = call.fields.get(b"idempotency-key")
+                if key is not None:
+                    call.idempotency_key = key_of(key)
             if call.timing is not None:
                 _timed(call)
             watches.start(call)

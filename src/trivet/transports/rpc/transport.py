@@ -17,6 +17,7 @@ from trivet.contracts.proto.package import ProtoContract
 from trivet.core.call import Call, Fields, Handler, Outcome
 from trivet.core.declaration import Kind
 from trivet.core.error import Cancelled, Code, Error, Internal, Unimplemented
+from trivet.core.idempotency import key_of
 from trivet.core.precondition import Precondition
 from trivet.policies import chain
 from trivet.runtime import Runtime
@@ -115,6 +116,10 @@ class Endpoint:
             call.encode = codec.write
             if changes and not CONDITIONS.isdisjoint(call.fields):
                 call.precondition = condition_of(call.fields, clock.now())
+            if changes:
+                key = call.fields.get(b"idempotency-key")
+                if key is not None:
+                    call.idempotency_key = key_of(key)
             watches.start(call)
             try:
                 return await inner(call)
