@@ -23,7 +23,7 @@ MAKEFLAGS += --no-print-directory
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.stamp-runtime ## Serve the example shop on http://localhost:8000 (PORT=...)
+demo: $(VENV)/.stamp-$(if $(filter postgres%,$(DATABASE_URL)),postgres,runtime) ## Serve the example shop on http://localhost:8000 (PORT=... DATABASE_URL=...)
 	@PYTHONPATH=examples exec $(BIN)/trivet dev shop.app:app --port $(PORT)
 
 test: $(VENV)/.stamp-dev ## Run the whole test suite (ARGS="tests/core -k naming")

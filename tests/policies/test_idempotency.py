@@ -262,7 +262,7 @@ class Tomorrow(SystemClock):
 
 async def test_after_a_day_a_key_is_new(diary: Diary, client: Client) -> None:
     await write(client)
-    database = client.app.service.runtime.open_database()
+    database = client.service.runtime.open_database()
     for ahead, removed in ((timedelta(hours=23), 0), (timedelta(hours=25), 1)):
         session = database.session(write=True)
         assert await keys.prune(session, SystemClock().now() + ahead) == removed

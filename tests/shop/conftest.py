@@ -11,10 +11,10 @@ from tests.shop.serving import PATIENCE_SECONDS, shop
 from trivet.testing import Served
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    """A shop with what it starts with."""
-    with shop() as served:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """A shop with what it starts with, on each engine."""
+    with shop(engine=request.param) as served:
         yield served
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from tests.postgres import empty_database
 from trivet.testing import Served, serve
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -19,11 +20,18 @@ PATIENCE_SECONDS = 60
 
 
 @contextmanager
-def shop(workers: int = 1) -> Iterator[Served]:
-    """Serve the shop; callers act as the developer."""
+def shop(workers: int = 1, engine: str = "sqlite") -> Iterator[Served]:
+    """Serve the shop; callers act as the developer.
+
+    Args:
+        workers: How many.
+        engine: Of its database, which is empty at first.
+    """
     environ = {"TRIVET_ENVIRONMENT": "development", "TRIVET_SERVER__WORKERS": str(workers)}
-    with serve("shop.app:app", app_dir=EXAMPLES, environ=environ) as served:
-        yield served
+    with ExitStack() as stack:
+        if engine == "postgresql":
+            environ["TRIVET_DATABASE__URL"] = stack.enter_context(empty_database(18))
+        yield stack.enter_context(serve("shop.app:app", app_dir=EXAMPLES, environ=environ))
 
 
 def kill_a_worker(served: Served, index: int) -> None:

@@ -18,8 +18,12 @@ PARALLEL = 200
 LEFT = 50
 
 
-async def test_two_hundred_parallel_orders_for_the_last_fifty_items_sell_exactly_fifty() -> None:
-    with shop(workers=2) as served:
+ENGINES = pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+
+
+@ENGINES
+async def test_two_hundred_parallel_orders_for_the_last_fifty_items_sell_exactly_fifty(engine: str) -> None:
+    with shop(2, engine) as served:
         async with client_of(served) as client:
             customer = await new_customer(client)
             product = await new_product(client, stock=LEFT)
@@ -35,10 +39,11 @@ async def test_two_hundred_parallel_orders_for_the_last_fifty_items_sell_exactly
 
 
 @pytest.mark.slow
-async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents_nothing() -> None:
+@ENGINES
+async def test_killing_workers_in_the_middle_of_writes_loses_nothing_and_invents_nothing(engine: str) -> None:
     chance = random.Random(7)
     stock = 400
-    with shop(workers=2) as served:
+    with shop(2, engine) as served:
         async with client_of(served) as client:
             rich = await new_customer(client, limit="100000.00")
             poor = await new_customer(client, limit="15.00")

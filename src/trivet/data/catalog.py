@@ -22,6 +22,10 @@ from trivet.data.where import UnfitConstant
 from trivet.settings import DatabaseSettings, Url
 
 
+FILLING = 0x7472_6976_6575
+"""The advisory lock that whoever fills an empty database holds: what comes after "trivet" in ASCII."""
+
+
 def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> tuple[Plans, list[Fault]]:
     """Compile everything that the modules' tables will run.
 
@@ -60,7 +64,12 @@ def schema(modules: Iterable[Module], dialect: Dialect) -> list[sa.Table]:
 
 
 async def any_rows(session: Session, modules: Iterable[Module], dialect: Dialect) -> bool:
-    """Return whether any table of the modules has a row; in a writing session nobody else can add one meanwhile."""
+    """Return whether any table of the modules has a row.
+
+    In a writing session whoever else asks waits until it ends: of several processes that fill what is empty, one does.
+    """
+    if session.writes and dialect == "postgresql":  # where there is one writer, it waits anyway
+        await session.fetch(Statement(sa.text(f"SELECT pg_advisory_xact_lock({FILLING})")), ())
     for table in schema(modules, dialect):
         if await session.fetch(Statement(sa.select(sa.literal_column("1")).select_from(table).limit(1)), ()):
             return True

@@ -215,8 +215,9 @@ def _alone(lock: Any) -> Any:
     """Return the condition that no other transaction has the lock, which is taken where that is so."""
     import sqlalchemy as sa
     from sqlalchemy.ext.compiler import compiles
+    from sqlalchemy.sql.functions import GenericFunction
 
-    class Alone(sa.sql.functions.GenericFunction[bool]):
+    class Alone(GenericFunction[bool]):
         name = "pg_try_advisory_xact_lock"
         inherit_cache = True
         type = sa.Boolean()

@@ -120,7 +120,7 @@ class DatabaseSettings(Struct):
     create: bool | None = None
     pool_size: Annotated[int, Meta(ge=1, le=10_000)] = 10
     pool_queue: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
-    pool_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 3
+    pool_timeout: Annotated[float, Meta(gt=0, le=86_400)] = 30
     pool_lifetime: Annotated[float, Meta(gt=0, le=2_592_000)] = 1800
     statement_timeout: Seconds = 60
     isolation: Literal["read-committed", "repeatable-read", "serializable"] = "read-committed"

@@ -17,6 +17,7 @@ from graphql.execution.values import VariableValues
 
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.error import Error, Internal, InvalidArgument
+from trivet.core.idempotency import key_of
 from trivet.core.operation import Operation
 from trivet.core.page import PageRequest
 from trivet.data.database import Contention
@@ -278,6 +279,9 @@ async def run_root(step: RootStep, request: Call, variables: VariableValues, ans
     assert step.field.operation is not None
     call = FieldCall(request, step.field.operation.operation, step, variables)
     try:
+        key = call.fields.get(b"idempotency-key") if call.operation and call.operation.kind.writes else None
+        if key is not None:  # one request may have several changes: each has its own place
+            call.idempotency_key = f"{key_of(key)}\0{step.key}"
         outcome = await step.handler(call)
         answer.members[step.key] = outcome.body if outcome.body is not None else NULL
         answer.failures += call.run.failures()
