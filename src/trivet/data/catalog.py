@@ -21,7 +21,6 @@ from trivet.data.statement import Statement
 from trivet.data.where import UnfitConstant
 from trivet.settings import DatabaseSettings, Url
 
-
 FILLING = 0x7472_6976_6575
 """The advisory lock that whoever fills an empty database holds: what comes after "trivet" in ASCII."""
 
