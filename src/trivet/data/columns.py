@@ -36,6 +36,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -232,13 +233,16 @@ def _instants(micros: Sequence[int]) -> list[datetime]:
     return [EPOCH + timedelta(0, 0, each) for each in micros]
 
 
+TZINFO = attrgetter("tzinfo")
+
+
 def _in_utc(instant: datetime) -> datetime:
     """Return an instant with its offset: the driver keeps the greatest one as infinity and gives it back without."""
     return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 
 def _all_in_utc(instants: Sequence[datetime]) -> Sequence[datetime]:
-    return instants if all(each.tzinfo is not None for each in instants) else [_in_utc(each) for each in instants]
+    return [_in_utc(each) for each in instants] if None in map(TZINFO, instants) else instants
 
 
 EXACT = 2**32 * 1_000_000
@@ -419,7 +423,13 @@ def _trimmed(value: Value) -> Codec:
         return lambda number: number
     unscale = _unscaled(value)
     scale = value.digits.scale
-    return lambda number: unscale(int(number.scaleb(scale)))
+    short = Decimal(1).scaleb(-PLACES)
+
+    def trim(number: Decimal) -> Decimal:
+        written = number.quantize(short)
+        return written if written == number else unscale(int(number.scaleb(scale)))
+
+    return trim
 
 
 def _no_codec(value: Value) -> Codec | None:

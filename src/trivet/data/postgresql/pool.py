@@ -142,6 +142,11 @@ class Pool(Generic[C]):
             DatabaseUnavailable: None was free in time, too many wait already, or none can be opened.
             DeadlineExceeded: The deadline passed first.
         """
+        connection = self.free()
+        return connection if connection is not None else await self._wait(deadline)
+
+    def free(self) -> C | None:
+        """Take a connection that can be had without waiting, `None` where there is none."""
         if self._free and not self._waiting:
             now = self._loop.time()
             while self._free:
@@ -155,7 +160,7 @@ class Pool(Generic[C]):
                     self._begin(self._made_sure(connection, connection.probe))
                 else:
                     return connection
-        return await self._wait(deadline)
+        return None
 
     async def _wait(self, deadline: Deadline | None) -> C:
         options = self._options

@@ -68,7 +68,7 @@ class ReadSession(_Session):
             kept = self._connection
             if kept is not None:
                 return await self._run(kept, lambda: kept.fetch(form, values, deadline))
-            connection = await pool.take(deadline)
+            connection = pool.free() or await pool.take(deadline)
             try:
                 return await connection.fetch(form, values, deadline)
             except BaseException as error:
