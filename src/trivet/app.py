@@ -253,7 +253,11 @@ class App:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Let the collector rest: what is made while an app is built stays, and it would be walked again and again."""
+    """Let the collector rest: what is made while an app is built stays, and it would be walked again and again.
+
+    Afterwards all of it is old, unless the process froze something itself: the collector, back at work, would otherwise
+    begin by walking it.
+    """
     if not gc.isenabled():
         yield
         return
@@ -261,6 +265,9 @@ def collector_paused() -> Iterator[None]:
     try:
         yield
     finally:
+        if not gc.get_freeze_count():
+            gc.freeze()
+            gc.unfreeze()  # to the oldest generation
         gc.enable()
 
 

@@ -80,6 +80,8 @@ def result_of(annotation: Any) -> Result:
 def unwrap(annotation: Any) -> Any:
     """Return the annotation without ``Annotated`` and ``NewType`` around it."""
     while True:
+        if isinstance(annotation, type):
+            return annotation
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
         elif isinstance(annotation, NewType):

@@ -192,4 +192,4 @@ class Outcome(msgspec.Struct, eq=False):
 
 
 Handler = Callable[[Call], Awaitable[Outcome]]
-"""What every policy takes and gives."""
+"""What every policy takes and gives. One that only looks at the call is a plain function, and gives what comes next."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from ipaddress import ip_address
 from typing import Any
 
@@ -21,7 +22,7 @@ def authenticate(operation: Operation[..., Any] | None, runtime: Runtime, next: 
     """
     default = runtime.default_principal
 
-    async def authenticated(call: Call) -> Outcome:
+    def authenticated(call: Call) -> Awaitable[Outcome]:
         if call.principal is ANONYMOUS:
             if b"authorization" in call.fields:
                 raise Unauthenticated(
@@ -30,7 +31,7 @@ def authenticate(operation: Operation[..., Any] | None, runtime: Runtime, next: 
             if default is not ANONYMOUS and is_local(call):
                 call.principal = default
                 call.tenant = default.tenant
-        return await next(call)
+        return next(call)
 
     return authenticated
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from trivet.core.call import Call, Handler, Outcome
@@ -28,13 +29,13 @@ def _scoped(operation: Operation[..., Any], next: Handler) -> Handler:
     if not scopes:
         return next
 
-    async def authorized(call: Call) -> Outcome:
+    def authorized(call: Call) -> Awaitable[Outcome]:
         principal = call.principal
         if principal.anonymous:
             raise Unauthenticated(detail=f"{operation.id} needs credentials with the scope {' '.join(scopes)}.")
         if not principal.superuser and not principal.scopes.issuperset(scopes):
             raise ScopeRequired(scopes=tuple(s for s in scopes if not principal.may(s)))
-        return await next(call)
+        return next(call)
 
     return authorized
 
@@ -48,11 +49,11 @@ def _deprecated(operation: Operation[..., Any], runtime: Runtime, next: Handler)
     )
     fields = deprecation_fields(operation)
 
-    async def counted(call: Call) -> Outcome:
+    def counted(call: Call) -> Awaitable[Outcome]:
         uses.bind(operation.id, call.principal.client_id or call.principal.subject or "anonymous").inc()
         for name, value in fields:
             call.note(name, value)
-        return await next(call)
+        return next(call)
 
     return counted
 

@@ -11,7 +11,7 @@ about the row of the module's table of orders that has this key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from trivet.core.naming import Noun, snake, split
 from trivet.core.operation import Operation
 from trivet.core.precondition import (
     Current,
+    Precondition,
     PreconditionFailed,
     PreconditionRequired,
     Verdict,
@@ -51,22 +52,24 @@ def precondition(operation: Operation[..., Any] | None, runtime: Runtime, next: 
     required = operation.declaration.precondition == "required"
     subject = subject_of(operation, runtime.plans)
 
-    async def compared(call: Call) -> Outcome:
+    def guarded(call: Call) -> Awaitable[Outcome]:
         given = call.precondition
         if required and (given is None or given.match is None) and call.protocol != "internal":
             raise PreconditionRequired(detail="Say with If-Match which version this change is made from.")
-        if given is not None:
-            if subject is None:
-                if decide(given, UNKNOWN, reads=False) is not Verdict.HOLDS:
-                    raise PreconditionFailed(detail="Nothing here has versions that a change could be made from.")
-            else:
-                row = await subject.lock(call)
-                if decide(given, subject.current(row), reads=False) is not Verdict.HOLDS:
-                    subject.permit(call, row)
-                    raise PreconditionFailed
+        return next(call) if given is None else compared(call, given)
+
+    async def compared(call: Call, given: Precondition) -> Outcome:
+        if subject is None:
+            if decide(given, UNKNOWN, reads=False) is not Verdict.HOLDS:
+                raise PreconditionFailed(detail="Nothing here has versions that a change could be made from.")
+        else:
+            row = await subject.lock(call)
+            if decide(given, subject.current(row), reads=False) is not Verdict.HOLDS:
+                subject.permit(call, row)
+                raise PreconditionFailed
         return await next(call)
 
-    return compared
+    return guarded
 
 
 class Subject:

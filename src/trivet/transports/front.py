@@ -140,36 +140,32 @@ class Front:
         if self._graphql is not None:
             self._own["/graphql/schema.graphql"] = self._schema
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one HTTP request; a WebSocket goes to what is mounted there, or is refused."""
         path = path_of(scope)
         for prefix, app in self._mounts:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
-                await app({**scope, "root_path": scope.get("root_path", "") + prefix}, receive, send)
-                return
+                return app({**scope, "root_path": scope.get("root_path", "") + prefix}, receive, send)
         if scope["type"] != "http":
             if path == "/graphql" and self._graphql is not None:
-                await self._graphql.websocket(scope, receive, send)
-                return
-            await self._no_websocket(scope, receive, send, path)
-            return
+                return self._graphql.websocket(scope, receive, send)
+            return self._no_websocket(scope, receive, send, path)
         if self._cors is not None:
             send = self._cors.sharing(scope, send)
         served = self._rest if path.startswith("/v") or not self._rpc.claims(scope, path) else self._rpc
         if len(path) + len(scope["query_string"]) >= self._url_max:
-            await served.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
-        elif size_of(scope["headers"]) > self._headers_max:
-            await served.refuse(scope, receive, send, path, HeadersTooLarge(limit=self._headers_max))
-        elif path == "/graphql" and self._graphql is not None:
-            await self._graphql(scope, receive, send, path)
-        elif path in self._own or path.startswith(self._prefixes):
-            await self._serve(scope, receive, send, path)
-        elif path == "*" and scope["method"] == "OPTIONS":
-            await self._rest.options(scope, receive, send, path, ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"))
-        elif served is self._rpc and scope["method"] == "OPTIONS":
-            await self._rest.options(scope, receive, send, path, self._rpc.allowed(path))
-        else:
-            await served(scope, receive, send, path)
+            return served.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
+        if size_of(scope["headers"]) > self._headers_max:
+            return served.refuse(scope, receive, send, path, HeadersTooLarge(limit=self._headers_max))
+        if path == "/graphql" and self._graphql is not None:
+            return self._graphql(scope, receive, send, path)
+        if path in self._own or path.startswith(self._prefixes):
+            return self._serve(scope, receive, send, path)
+        if path == "*" and scope["method"] == "OPTIONS":
+            return self._rest.options(scope, receive, send, path, ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"))
+        if served is self._rpc and scope["method"] == "OPTIONS":
+            return self._rest.options(scope, receive, send, path, self._rpc.allowed(path))
+        return served(scope, receive, send, path)
 
     async def _no_websocket(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         """Refuse a WebSocket with a problem, where the server can say it (the ASGI extension for denials)."""

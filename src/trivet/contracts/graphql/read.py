@@ -171,6 +171,10 @@ class _Reader:
         graph = self.graph
         if NODE in graph.types or {"node", "nodes"} & graph.query.fields.keys():
             return
+        batches: dict[Any, ApiOperation] = {}
+        for op in self.api.operations:
+            if op.face.standard == "batch_get" and _required(op) == ["ids"]:
+                batches.setdefault((op.module, op.face.noun), op)
         found: dict[str, tuple[ApiOperation, ApiOperation | None]] = {}
         for op in self.api.operations:
             shape = op.result.shape
@@ -184,7 +188,7 @@ class _Reader:
                 and "id" in kind.fields
                 and "nodeId" not in kind.fields
             ):
-                found.setdefault(kind.name, (op, self._batch(op)))
+                found.setdefault(kind.name, (op, batches.get((op.module, op.face.noun))))
         if not found:
             return
         identity = Ref(of=self._scalar("ID"), required=True)
@@ -212,13 +216,6 @@ class _Reader:
             node="nodes",
             description=f"What has these global ids, in their order; at most {MAX_PAGE_SIZE}.",
         )
-
-    def _batch(self, get: ApiOperation) -> ApiOperation | None:
-        for op in self.api.operations:
-            same = op.module is get.module and op.face.noun == get.face.noun
-            if op.face.standard == "batch_get" and same and _required(op) == ["ids"]:
-                return op
-        return None
 
     # -- what goes out
 

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from trivet.contracts.model import Api, ApiOperation
 from trivet.contracts.proto import lock
 from trivet.contracts.proto.message import Absent, Field, Form, Message, Method, Package, Scalar
@@ -26,6 +24,7 @@ from trivet.core.job import JobStatus
 from trivet.core.naming import pascal, snake
 from trivet.core.page import PageRequest
 from trivet.core.shape import Struct
+from trivet.core.typeinfo import fields_of
 
 MASK = "update_mask"
 RESUME_AFTER = "resume_after"
@@ -108,7 +107,7 @@ def _method(op: ApiOperation, shapes: Shapes) -> Method:
     patches = [p for p in op.signature.parameters if patched_shape(p.type) is not None]
     for parameter in op.signature.parameters:
         if is_page_request(parameter.type):
-            for field in msgspec.structs.fields(PageRequest):
+            for field in fields_of(PageRequest):
                 request.fields.append(shapes.field(field.encode_name, field.type, required=False))
             continue
         patched = patched_shape(parameter.type)

@@ -32,7 +32,7 @@ from trivet.contracts.proto.message import Absent, EnumType, Field, FieldType, F
 from trivet.contracts.schema import component_name
 from trivet.core.naming import pascal, snake
 from trivet.core.patch import nested_shape, patch_shape
-from trivet.core.typeinfo import info_of
+from trivet.core.typeinfo import fields_of, info_of
 
 SCALARS: Mapping[type[kinds.Type], Scalar] = {
     kinds.BoolType: Scalar.BOOL,
@@ -219,7 +219,7 @@ class Shapes:
         message = Message(self._package, f"{component_name(shape)}Patch", source=wire)
         message.doc = f"Changes of {_article(component_name(shape))}: what is not there stays as it is."
         self._known[wire] = self._add(message, wire)
-        for field in msgspec.structs.fields(shape):
+        for field in fields_of(shape):
             inner = nested_shape(field.type)
             if inner is not None:
                 message.fields.append(Field(field.name, self._patch(inner), key=field.name, info=info_of(field.type)))

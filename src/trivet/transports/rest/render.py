@@ -42,18 +42,20 @@ Locate = Callable[[Any, Mapping[str, Any]], str]
 """Returns where the new thing is found, from the result and the arguments."""
 
 
-def location_of(op: ApiOperation, api: Api) -> Locate | None:
+def readers_of(api: Api) -> Mapping[Any, ApiOperation]:
+    """Return what reads one entity by its id, by module and noun."""
+    readers: dict[Any, ApiOperation] = {}
+    for op in api.operations:
+        if op.face.standard == "get":
+            readers.setdefault((op.module, op.face.noun), op)
+    return readers
+
+
+def location_of(op: ApiOperation, readers: Mapping[Any, ApiOperation]) -> Locate | None:
     """Return how to tell where what the operation created is found; ``None`` where nothing reads one by its id."""
     if op.face.standard != "create" or op.result.form is not Form.OBJECT:
         return None
-    get = next(
-        (
-            other
-            for other in api.operations
-            if other.face.standard == "get" and other.module is op.module and other.face.noun == op.face.noun
-        ),
-        None,
-    )
+    get = readers.get((op.module, op.face.noun))
     shape = op.result.shape
     if get is None or shape is None or "{id}" not in get.path or ":" in get.path:
         return None

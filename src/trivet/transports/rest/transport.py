@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from typing import Any
 
@@ -27,7 +27,7 @@ from trivet.transports.rest.disconnect import Watches
 from trivet.transports.rest.exchange import Receive, RestCall, Scope, Send
 from trivet.transports.rest.expand import Expander
 from trivet.transports.rest.media import accepts
-from trivet.transports.rest.render import encoder_of, location_of
+from trivet.transports.rest.render import Locate, encoder_of, location_of, readers_of
 from trivet.transports.rest.reply import NO_RANGES, NOSNIFF, UNKNOWN, Finished, Reply, current_of, finished, held
 from trivet.transports.rest.router import Router
 from trivet.transports.rest.stream import FIELDS as EVENT_FIELDS
@@ -52,18 +52,27 @@ class Endpoint:
         runtime: What is open while the process runs.
         watches: Stops what is done for clients that went away.
         codings: What answers can be sent in.
+        locate: Tells where what the operation creates is found, if anywhere.
 
     Attributes:
         handler: The gate, then binding, then the call chain.
         streams: Whether the answer is a stream.
     """
 
-    def __init__(self, op: ApiOperation, api: Api, runtime: Runtime, watches: Watches, codings: Codings) -> None:
+    def __init__(
+        self,
+        op: ApiOperation,
+        api: Api,
+        runtime: Runtime,
+        watches: Watches,
+        codings: Codings,
+        locate: Locate | None = None,
+    ) -> None:
         self.op = op
         self.operation = op.operation
         self.streams = self.operation.kind is Kind.STREAM
         self._status = op.face.status
-        self._locate = location_of(op, api)
+        self._locate = locate
         expander = Expander(op, api) if self.operation.kind in (Kind.QUERY, Kind.COMMAND) else None
         if not expander:
             expander = None
@@ -265,11 +274,12 @@ class Rest:
         self.codings = Codings(runtime.settings.compression)
         self._streams = Streams()
         runtime.at_end(self._streams.end)
-        watches = Watches()
+        watches, readers = Watches(), readers_of(api)
         for op in api.operations:
-            self._router.add(op.face.method, op.path, Endpoint(op, api, runtime, watches, self.codings))
+            endpoint = Endpoint(op, api, runtime, watches, self.codings, location_of(op, readers))
+            self._router.add(op.face.method, op.path, endpoint)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> Awaitable[None]:
         """Serve one request.
 
         Args:
@@ -281,29 +291,22 @@ class Rest:
         try:
             found = self._router.match(path)
         except Error as malformed:
-            await self.refuse(scope, receive, send, path, malformed)
-            return
+            return self.refuse(scope, receive, send, path, malformed)
         if found is None:
-            await self.refuse(scope, receive, send, path, RouteNotFound(detail=f"Nothing is served under {path}."))
-            return
+            return self.refuse(scope, receive, send, path, RouteNotFound(detail=f"Nothing is served under {path}."))
         routes, values = found
         verb = scope["method"]
         endpoint = routes.by_method.get(verb)
         if endpoint is None:
             if verb == "OPTIONS":
-                await self.options(scope, receive, send, path, routes.allow)
-            else:
-                refusal = MethodNotAllowed(detail=f"{path} allows {', '.join(routes.allow)}.", allowed=routes.allow)
-                await self.refuse(scope, receive, send, path, refusal)
-            return
+                return self.options(scope, receive, send, path, routes.allow)
+            refusal = MethodNotAllowed(detail=f"{path} allows {', '.join(routes.allow)}.", allowed=routes.allow)
+            return self.refuse(scope, receive, send, path, refusal)
         call = RestCall(endpoint.operation, scope, receive, path, self._monotonic(), self.new_request_id)
         call.values = values
         if self._development:
             call.timing = Timing(self._runtime.clock, call.arrival)
-        if endpoint.streams:
-            await self._stream(endpoint, call, send)
-        else:
-            await self._answer(endpoint, call, send)
+        return self._stream(endpoint, call, send) if endpoint.streams else self._answer(endpoint, call, send)
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send, path: str, error: Error) -> None:
         """Answer a request that leads to no operation with an error."""
