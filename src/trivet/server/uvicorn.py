@@ -335,9 +335,9 @@ class UvicornServer:
             return 0
         server, state = self._server, self._server.server_state
         self.wind_down()
-        await asyncio.sleep(0)  # what was accepted in this turn of the loop becomes a connection
         for listener in server.servers:
             listener.close()
+        await asyncio.sleep(TICK_SECONDS)  # what was accepted just before becomes a connection
         started = time.monotonic()
         for connection in list(state.connections):
             if not isinstance(connection, Connection):
