@@ -212,7 +212,7 @@ def reflection() -> None:
 
 
 def many() -> None:
-    """Streams that are opened and reset leave the server as it was."""
+    """Streams that are opened and reset leave the server as it was; as many as no attacker would be content with."""
     for _ in range(200):
         sales.WatchOrders(orders.WatchOrdersRequest()).cancel()
     known = first().id

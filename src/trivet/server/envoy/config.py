@@ -419,8 +419,9 @@ def _runtime() -> Config:
         "re2.max_program_size.warn_level": 2000,
         # A chunk ends where it says. Envoy only begins to refuse what is in its place.
         "envoy.reloadable_features.strict_chunk_parsing": True,
-        # HTTP/2 rapid reset (CVE-2023-44487): the connection is closed when most of its streams end before their time.
-        "overload.premature_reset_total_stream_count": 200,
+        # HTTP/2 rapid reset (CVE-2023-44487): the connection is closed when half of so many streams were reset by the
+        # client within so many seconds. A client of gRPC that gives up a hundred calls at once is no attacker.
+        "overload.premature_reset_total_stream_count": 500,
         "overload.premature_reset_min_stream_lifetime_seconds": 1,
         # One client's pipeline must not keep the others waiting.
         "http.max_requests_per_io_cycle": 8,
