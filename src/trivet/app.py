@@ -21,7 +21,7 @@ from trivet.core.context import Write
 from trivet.core.fault import Fault, FaultyApp, place_of_caller
 from trivet.core.module import Module
 from trivet.core.principal import Principal
-from trivet.core.resource import Resource
+from trivet.core.resource import Elsewhere, Resource
 from trivet.core.wellformed import ill_formed
 from trivet.policies import chain, precondition
 from trivet.policies.deliver import HANDLER, Deliveries
@@ -82,6 +82,11 @@ class App:
 
     def __repr__(self) -> str:
         return f"App({self.name!r}, modules=[{', '.join(m.name for m in self.modules)}])"
+
+    @property
+    def services(self) -> tuple[Elsewhere[Any], ...]:
+        """Where modules run that are called from here."""
+        return tuple(resource for resource in self.resources if isinstance(resource, Elsewhere))
 
     @property
     def settings(self) -> Settings:
@@ -155,6 +160,9 @@ class App:
             fault("app", f"module {name} is listed twice", "List it once.")
         if not (self.modules or self.mounts or self._misplaced):
             fault("app", f"{self.name} has no modules: it would serve nothing", "Write App(..., modules=[...]).")
+        elsewhere = [module for service in self.services for module in service.modules]
+        for name in sorted({module.name for module in elsewhere if module in self.modules}):
+            fault("module-elsewhere", f"module {name} runs here and elsewhere", "List it, or the service, not both.")
         by_name: dict[str, Module] = {}
         for module in self.modules:
             other = by_name.setdefault(module.name, module)
@@ -165,8 +173,8 @@ class App:
                     "Rename one.",
                 )
             for used in module.uses:
-                if used not in self.modules:
-                    mend = f"Write App(..., modules=[..., {used.name}])."
+                if used not in self.modules and used not in elsewhere:
+                    mend = f"Write App(..., modules=[..., {used.name}]), or list the rpc.Service where it runs."
                     fault("module-uses", f"{module.name} uses {used.name}, which is not part of the app", mend)
         for prefix, mounted in self.mounts.items():
             if not callable(mounted):
@@ -303,6 +311,8 @@ class Service:
         self.runtime = Runtime(app.name, app.settings, app.modules, app.resources, plans=plans, clock=clock, sink=sink)
         modules = {*app.modules, *(op.module for op in api.operations)}
         chain.bind_all((operation for module in modules for operation in module.operations), self.runtime)
+        for service in app.services:
+            chain.bind_elsewhere(service, self.runtime)
         self.deliveries = Deliveries(self.runtime)
         self.front = Front(api, contract, self.runtime, app.mounts, graph)
 

@@ -13,7 +13,7 @@ from trivet.core.clock import Clock, SystemClock
 from trivet.core.module import Module
 from trivet.core.operation import Operation
 from trivet.core.principal import ANONYMOUS, DEVELOPER, Principal
-from trivet.core.resource import Resource
+from trivet.core.resource import Elsewhere, Resource
 from trivet.data.database import Database
 from trivet.messaging.dispatcher import Dispatcher
 from trivet.messaging.feed import Feed
@@ -83,7 +83,8 @@ class Runtime:
         self.alarms = Alarms(self.clock)
         self.ages = Alarms(self.clock, tick=AGE_TICK_SECONDS)
         self.handlers = Handlers()
-        self.subscribers = Subscribers(self.modules)
+        elsewhere = [module for service in resources if isinstance(service, Elsewhere) for module in service.modules]
+        self.subscribers = Subscribers(self.modules, elsewhere)
         self.default_principal: Principal = default_principal(settings)
         self.database: Database | None = None
         self.outbox: Outbox | None = None

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.postgres import empty_database
+from trivet.core.call import Call
 from trivet.core.clock import Deadline, SystemClock
 from trivet.core.context import Log, Read, Write
 from trivet.core.event import Event
@@ -63,6 +64,13 @@ class FakeWork:
         raise NotImplementedError
 
     def resource(self, resource: Resource[Any]) -> Any:
+        raise NotImplementedError
+
+    @property
+    def root(self) -> Call:
+        raise NotImplementedError
+
+    def leave(self, resource: Resource[Any]) -> None:
         raise NotImplementedError
 
     async def invoke(

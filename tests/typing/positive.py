@@ -11,6 +11,7 @@ from trivet import (
     Command,
     Event,
     Job,
+    JobStatus,
     Module,
     Page,
     PageRequest,
@@ -23,6 +24,7 @@ from trivet import (
     Write,
 )
 from trivet.core.edge import Edge
+from trivet.rpc import Client, Service
 
 ProductId = NewType("ProductId", UUID)
 
@@ -120,3 +122,15 @@ def types() -> None:
     assert_type(error.sku, str)
     assert_type(error.detail, str | None)
     _ = (a, b, c, d, e)
+
+
+async def far(client: Client, service: Service, ctx: Read, product: NewProduct, id: ProductId) -> None:
+    """Say what comes back from another process."""
+    assert_type(await client.call(get_product, id), Product)
+    assert_type(await client.call(list_products, PageRequest(), brand="x"), Page[Product])
+    assert_type(await client.with_options(timeout=1, idempotency_key="k").call(create_product, product), Product)
+    assert_type(await service.get(ctx).call(rebuild, "2026-01-01"), JobStatus)
+    items = await client.within(ctx).call(watch)
+    assert_type(items, AsyncIterator[Added | Removed])
+    async for item in items:
+        assert_type(item, Added | Removed)

@@ -12,6 +12,7 @@ from trivet.core.event import Event
 from trivet.core.principal import Principal
 
 if TYPE_CHECKING:
+    from trivet.core.call import Call
     from trivet.core.module import Module
     from trivet.core.operation import Command, Job, Operation, Query
     from trivet.core.resource import Resource
@@ -64,6 +65,11 @@ class Work(Protocol):
         ...
 
     @property
+    def root(self) -> Call:
+        """The call that all of this belongs to; what it asks of other processes continues it."""
+        ...
+
+    @property
     def session(self) -> Any:
         """The open store of the floor above; only that floor knows its type."""
         ...
@@ -84,6 +90,9 @@ class Work(Protocol):
     def resource(self, resource: Resource[T]) -> T:
         """Return what the resource opened."""
         ...
+
+    def leave(self, resource: Resource[Any]) -> None:
+        """Refuse to wait for what is outside while a transaction is open, unless the operation declares it."""
 
     async def invoke(
         self, caller: Read, operation: Operation[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trivet.core.fault import place_of_caller
 
 if TYPE_CHECKING:
     from trivet.core.context import Read
+    from trivet.core.module import Module
+    from trivet.core.operation import Operation
 
 T = TypeVar("T")
 
@@ -40,3 +42,27 @@ class Resource(Generic[T]):
             LookupError: The resource is not listed in ``App(resources=...)``.
         """
         return ctx._work.resource(self)
+
+
+class Elsewhere(Resource[T]):
+    """Modules that run in another process, and how they are called there.
+
+    Args:
+        name: Unique in the app.
+        open: Returns the context manager that opens it and closes it.
+        modules: What runs there.
+    """
+
+    def __init__(
+        self, name: str, open: Callable[[], AbstractAsyncContextManager[T]], modules: Iterable[Module]
+    ) -> None:
+        super().__init__(name, open)
+        self.modules = tuple(modules)
+
+    async def invoke(self, ctx: Read, operation: Operation[..., Any], arguments: Mapping[str, Any]) -> Any:
+        """Run an operation over there on behalf of a context.
+
+        Raises:
+            Error: What the operation raised, or why it could not be asked.
+        """
+        raise NotImplementedError

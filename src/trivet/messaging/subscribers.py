@@ -51,9 +51,10 @@ class Subscribers:
 
     Args:
         modules: The modules of the app.
+        elsewhere: Modules of another process, whose commands are delivered to it.
     """
 
-    def __init__(self, modules: Sequence[Module]) -> None:
+    def __init__(self, modules: Sequence[Module], elsewhere: Sequence[Module] = ()) -> None:
         self.names = EventNames(modules)
         self._by_type: dict[str, tuple[str, ...]] = {}
         self._events: dict[tuple[str, str], EventTarget] = {}
@@ -63,8 +64,15 @@ class Subscribers:
                 self._subscribe(subscription)
             for operation in module.operations:
                 if operation.kind in (Kind.COMMAND, Kind.JOB):
-                    seconds = operation.declaration.timeout
-                    self._requests[operation.id] = RequestTarget(operation=operation, seconds=seconds)
+                    self._request(operation)
+        for module in elsewhere:
+            for operation in module.operations:
+                if operation.kind is Kind.COMMAND:
+                    self._request(operation)
+
+    def _request(self, operation: Operation[..., Any]) -> None:
+        seconds = operation.declaration.timeout
+        self._requests[operation.id] = RequestTarget(operation=operation, seconds=seconds)
 
     def _subscribe(self, subscription: Subscription) -> None:
         name = self.names.of(subscription.event)

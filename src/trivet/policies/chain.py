@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from trivet.core.call import Handler
+from trivet.core.declaration import Kind
 from trivet.core.operation import Operation
+from trivet.core.resource import Elsewhere
 from trivet.policies.authenticate import authenticate
 from trivet.policies.authorize import authorize
 from trivet.policies.deadline import deadline
+from trivet.policies.elsewhere import elsewhere
 from trivet.policies.endpoint import endpoint
 from trivet.policies.idempotency import idempotency, leased_idempotency
 from trivet.policies.isolate import isolate
@@ -75,6 +78,15 @@ def bind_all(operations: Iterable[Operation[..., Any]], runtime: Runtime) -> Non
     for operation in operations:
         runtime.handlers.root[operation] = call(operation, runtime)
         runtime.handlers.nested[operation] = nested(operation, runtime)
+
+
+def bind_elsewhere(service: Elsewhere[Any], runtime: Runtime) -> None:
+    """Bind the operations of modules that run in another process, for those that call them or send for them."""
+    for operation in (operation for module in service.modules for operation in module.operations):
+        if operation.kind in (Kind.QUERY, Kind.COMMAND):
+            runtime.handlers.nested[operation] = bind(
+                (observe_nested,), operation, runtime, elsewhere(operation, service)
+            )
 
 
 def unrouted(runtime: Runtime, next: Handler) -> Handler:

@@ -99,6 +99,7 @@ class Deliveries:
             principal=principal or Principal(),
         )
         call.tenant = message.tenant
+        call.idempotency_key = str(message.id)  # a delivery that is repeated asks others for the same
         call.trace = trace_of(call.fields)
         if operation is not None:
             call.unrestricted = operation.declaration.access.acts_as == "module"

@@ -87,6 +87,11 @@ class UnitOfWork:
         return self._now
 
     @property
+    def root(self) -> Call:
+        """The call that all of this belongs to."""
+        return self._call
+
+    @property
     def session(self) -> Session:
         """The store, opened at the first use.
 
@@ -121,6 +126,20 @@ class UnitOfWork:
         opened: T = self.runtime.resource(resource)
         return opened
 
+    def leave(self, resource: Resource[Any]) -> None:
+        """Refuse to wait for what is outside while a transaction is open, unless the operation declares it.
+
+        Raises:
+            RuntimeError: It does not: others would wait for its locks and its connection meanwhile.
+        """
+        self._running()
+        if self.writes and self._session is not None and resource not in self._declaration.uses:
+            name = self._call.operation.id if self._call.operation is not None else "the handler"
+            raise RuntimeError(
+                f"{name} calls {resource.name!r} while its transaction is open: call before the first use of a table, "
+                f"ctx.send a command that calls, or declare uses=[{resource.name}]"
+            )
+
     # -- other operations
 
     async def invoke(
@@ -154,7 +173,7 @@ class UnitOfWork:
         call.arguments = operation.signature.arguments(args, dict(kwargs))
         access = operation.declaration.access
         call.unrestricted = access.acts_as == "module" or (caller._unrestricted and caller.module is operation.module)
-        if alone:
+        if alone and operation in self.runtime.handlers.root:
             if call.deadline is None:  # a job takes what it takes, its commands do not
                 clock = self.runtime.clock
                 call.deadline = Deadline(clock.monotonic() + operation.declaration.timeout, clock)
@@ -206,6 +225,8 @@ class UnitOfWork:
         permitted(caller, operation)
         if not operation.kind.writes:
             raise TypeError(f"{operation.id} is a {operation.kind.value}: only commands and jobs run later")
+        if self.runtime.subscribers.request(operation.id) is None:
+            raise TypeError(f"{operation.id} is a job of another process: call it there with rpc.Service.get(ctx).call")
         return self._request(operation, operation.signature.arguments(args, dict(kwargs))).id
 
     def enqueue(self, operation: Operation[..., Any], arguments: Mapping[str, Any]) -> JobStatus:

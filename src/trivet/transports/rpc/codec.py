@@ -137,7 +137,7 @@ def _follow(patch: dict[str, Any], given: Mapping[str, Any], message: Message, s
     if len(steps) == 1:
         patch[key] = given.get(key, None if field.single else {} if field.map_key is not None else [])
         return True
-    if not field.single or not isinstance(field.type, Message) or not _is_patch(field.type):
+    if not field.single or not isinstance(field.type, Message) or not is_patch(field.type):
         return False
     inner = patch.get(key)
     if not isinstance(inner, dict):
@@ -145,7 +145,8 @@ def _follow(patch: dict[str, Any], given: Mapping[str, Any], message: Message, s
     return _follow(inner, given.get(key) or {}, field.type, steps[1:])
 
 
-def _is_patch(message: Message) -> bool:
+def is_patch(message: Message) -> bool:
+    """Whether a message says changes, so that a mask can name a field inside it."""
     return hasattr(message.source, "__patched__")
 
 
