@@ -9,9 +9,21 @@ import sys
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from trivet.telemetry.log import PIPE_BUF, Logger, Sink
+
+
+class Noted(msgspec.Struct):
+    """A record of a test."""
+
+    note: Any
+
+
+def line_of(note: Any) -> bytes:
+    """Return how it is written."""
+    return msgspec.json.encode(Noted(note)) + b"\n"
 
 
 def written(format: Any = "json", level: Any = "info", **line: Any) -> str:
@@ -71,25 +83,37 @@ async def test_lines_of_one_turn_of_the_loop_are_written_together_and_in_order()
     written: list[bytes] = []
     sink = Sink(written.append)
     for number in range(3):
-        sink.soon(b"%d\n" % number)
+        sink.soon(Noted(number))
     assert written == []
     await asyncio.sleep(0)
-    assert written == [b"0\n1\n2\n"]
-    sink.soon(b"3\n")
+    assert written == [line_of(0) + line_of(1) + line_of(2)]
+    sink.soon(Noted(3))
     sink.raw(b"at once\n")
-    sink.soon(b"4\n")
+    sink.soon(Noted(4))
     await asyncio.sleep(0)
-    assert written[1:] == [b"3\n", b"at once\n", b"4\n"]
+    assert written[1:] == [line_of(3), b"at once\n", line_of(4)]
+
+
+async def test_a_record_that_can_not_be_encoded_costs_no_other_its_line() -> None:
+    written: list[bytes] = []
+    sink = Sink(written.append)
+    sink.soon(Noted("before"))
+    sink.soon(Noted("\ud800"))
+    sink.soon(Noted("after"))
+    await asyncio.sleep(0)
+    before, broken, after = b"".join(written).splitlines(keepends=True)
+    assert (before, after) == (line_of("before"), line_of("after"))
+    assert "ud800" in json.loads(broken)["note"]
 
 
 async def test_what_is_written_together_is_not_torn_on_a_pipe_that_others_write_to() -> None:
     written: list[bytes] = []
     sink = Sink(written.append)
-    lines = [b"x" * 1000 + b"%d\n" % number for number in range(10)] + [b"y" * 9000 + b"\n", b"z\n"]
-    for line in lines:
-        sink.soon(line)
+    notes = ["x" * 1000 + str(number) for number in range(10)] + ["y" * 9000, "z"]
+    for note in notes:
+        sink.soon(Noted(note))
     await asyncio.sleep(0)
-    assert b"".join(written) == b"".join(lines)
+    assert b"".join(written) == b"".join(map(line_of, notes))
     assert all(len(piece) <= PIPE_BUF or piece.count(b"\n") == 1 for piece in written)
 
 
@@ -105,13 +129,17 @@ ENDS = {
 def test_a_line_is_not_lost_however_the_loop_ends(end: str) -> None:
     code = f"""
 import asyncio
+import msgspec
 from trivet.telemetry.log import Sink
 
+class Line(msgspec.Struct):
+    note: str
+
 async def main():
-    Sink().soon(b"the last line\\n")
+    Sink().soon(Line("the last"))
     {end}
 
 asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
-    assert done.stdout == b"the last line\n"
+    assert done.stdout == b'{"note":"the last"}\n'

@@ -74,9 +74,10 @@ def idempotency(operation: Operation[..., Any] | None, runtime: Runtime, next: H
         return next
     records = Records(operation)
 
+    def keyed(call: Call) -> Awaitable[Outcome]:
+        return next(call) if call.idempotency_key is None else once(call)
+
     async def once(call: Call) -> Outcome:
-        if call.idempotency_key is None:
-            return await next(call)
         use = records.use(call)
         session: Session = call.work.session
         kept = await keys.take(session, use, runtime.clock.now())
@@ -94,7 +95,7 @@ def idempotency(operation: Operation[..., Any] | None, runtime: Runtime, next: H
         await keys.keep(session, use, stored_result(outcome.value))
         return outcome
 
-    return once
+    return keyed
 
 
 def leased_idempotency(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
@@ -105,9 +106,10 @@ def leased_idempotency(operation: Operation[..., Any] | None, runtime: Runtime, 
     declared = operation.declaration
     longest = timedelta(seconds=declared.timeout_max or declared.timeout) + MARGIN
 
+    def keyed(call: Call) -> Awaitable[Outcome]:
+        return next(call) if call.idempotency_key is None else once(call)
+
     async def once(call: Call) -> Outcome:
-        if call.idempotency_key is None:
-            return await next(call)
         use, token, database = records.use(call), str(runtime.clock.new_id()), runtime.open_database()
 
         async def take(session: Session) -> keys.Kept | None:
@@ -132,7 +134,7 @@ def leased_idempotency(operation: Operation[..., Any] | None, runtime: Runtime, 
             await briefly(database, end)
         return outcome
 
-    return once
+    return keyed
 
 
 class Records:

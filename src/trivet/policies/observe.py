@@ -46,9 +46,6 @@ class AccessLine(msgspec.Struct, omit_defaults=True):
     peer: str | None = None
 
 
-ENCODER = msgspec.json.Encoder()
-
-
 class Numbers:
     """The metrics of one operation over one protocol, bound at the first request that ends with each code."""
 
@@ -96,7 +93,7 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
         numbers.ended(code, seconds, size)
         if not logged:
             return
-        duration_ms = round(seconds * 1000, 3)
+        duration_ms = int(seconds * 1e6) / 1000  # `round` costs three times as much
         if sink.format != "json":
             shown = f"{call.method} {status} {duration_ms:g} ms"
             sink.line("info", shown, {"operation": name, "code": code, "request_id": call.request_id})
@@ -121,7 +118,7 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
             principal.client_id,
             call.peer,
         )
-        sink.soon(ENCODER.encode(line) + b"\n")
+        sink.soon(line)
 
     async def observed(call: Call) -> Outcome:
         numbers = by_protocol.get(call.protocol)

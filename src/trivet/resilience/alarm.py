@@ -14,20 +14,15 @@ from trivet.core.clock import Clock, Deadline
 TICK_SECONDS = 0.01
 
 
-class Alarm(Deadline):
+class Alarm(Deadline, eq=False):
     """A deadline that cancels a task when it is over.
 
     Attributes:
         rang: Whether it did.
     """
 
-    __slots__ = ("rang", "task")
-
-    def __init__(self, at: float, clock: Clock, task: asyncio.Task[Any]) -> None:
-        self.at = at
-        self._clock = clock
-        self.task = task
-        self.rang = False
+    task: asyncio.Task[Any]
+    rang: bool = False
 
 
 class Alarms:

@@ -1,7 +1,7 @@
 """Structured lines: one JSON object a line, or readable text in development.
 
-The access path encodes its own line with msgspec (under a microsecond). Everything else goes through `Logger`, which
-carries bound fields. Values named like secrets are never written. Whatever the values are, writing a line never
+The access path gives its lines as records, which are encoded many at a time. Everything else goes through `Logger`,
+which carries bound fields. Values named like secrets are never written. Whatever the values are, writing a line never
 raises: a line about a failure must not become one.
 """
 
@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -73,8 +73,7 @@ class Sink:
         self.threshold = LEVELS[level]
         self.colour = colour
         self._lock = threading.Lock()
-        self._waiting: list[bytes] = []
-        self._size = 0
+        self._waiting: list[msgspec.Struct] = []
 
     def enabled(self, level: Level) -> bool:
         """Whether lines of this level are written."""
@@ -95,18 +94,15 @@ class Sink:
             self._write_waiting()
             self._write(line)
 
-    def soon(self, line: bytes) -> None:
-        """Write such a line at the end of this turn of the event loop, together with the others: for access lines.
+    def soon(self, record: msgspec.Struct) -> None:
+        """Write a line for this record at the end of this turn of the event loop, together with the others.
 
         What `raw` writes meanwhile comes after it.
         """
         with self._lock:
             if not self._waiting:
                 asyncio.get_running_loop().call_soon(self.flush)
-            elif self._size + len(line) > PIPE_BUF:  # other workers write to the same pipe
-                self._write_waiting()
-            self._waiting.append(line)
-            self._size += len(line)
+            self._waiting.append(record)
 
     def flush(self) -> None:
         """Write what waits."""
@@ -115,8 +111,9 @@ class Sink:
 
     def _write_waiting(self) -> None:
         if self._waiting:
-            lines, self._waiting, self._size = b"".join(self._waiting), [], 0
-            self._write(lines)
+            records, self._waiting = self._waiting, []
+            for lines in pieces(encoded_lines(records)):
+                self._write(lines)
 
     def _text(self, level: str, message: str, fields: Mapping[str, Any]) -> str:
         colour, off = (COLOURS[level], "\x1b[0m") if self.colour else ("", "")
@@ -126,12 +123,31 @@ class Sink:
         return f"{time} {colour}{level:<7}{off} {_one_line(message)}{'  ' + shown if shown else ''}\n" + _lines(trace)
 
 
+def encoded_lines(records: Sequence[msgspec.Struct]) -> bytes:
+    """Return a line of JSON for each record: in one go for all, at half of what each alone costs."""
+    try:
+        return ENCODER.encode_lines(records)
+    except Exception:  # one of them can not be written as it is
+        return b"".join(_encoded(msgspec.structs.asdict(record)) + b"\n" for record in records)
+
+
+def pieces(lines: bytes) -> Iterator[bytes]:
+    """Cut lines into what a pipe that others write to takes in one piece; a longer line is a piece of its own."""
+    start = 0
+    while len(lines) - start > PIPE_BUF:
+        end = lines.rfind(b"\n", start, start + PIPE_BUF) + 1 or lines.index(b"\n", start) + 1
+        yield lines[start:end]
+        start = end
+    if start < len(lines):
+        yield lines[start:]
+
+
 def _encoded(record: Mapping[str, Any]) -> bytes:
     try:
         return ENCODER.encode(record)
     except Exception:  # keys that are no text, text that is not Unicode, values inside of themselves
         plain = {name: repr_of(value).encode("utf-8", "backslashreplace").decode() for name, value in record.items()}
-        return ENCODER.encode(plain | {name: record[name] for name in ("time", "level")})
+        return ENCODER.encode(plain | {name: record[name] for name in ("time", "level") if name in record})
 
 
 def _lines(trace: str | None) -> str:

@@ -6,9 +6,11 @@ codings or what ``HEAD`` says about them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+
+import msgspec
 
 from trivet.core.precondition import ANY, Current, Precondition, PreconditionFailed, Verdict, decide
 from trivet.transports.rest import httpdate
@@ -23,11 +25,7 @@ NOT_MODIFIED = 304
 SECOND = timedelta(seconds=1)
 
 
-UNKNOWN: dict[str, bytes] = {}
-"""What is known of a body that is sent once: always empty."""
-
-
-class Reply:
+class Reply(msgspec.Struct, eq=False):
     """An answer on its way out.
 
     Attributes:
@@ -37,26 +35,15 @@ class Reply:
         fields: The others, those that depend on the bytes left out.
         body: What is sent, not yet in any coding.
         state: Which state of its resource it shows, where that can be told.
-        known: The body in codings that it was sent in before; `UNKNOWN` where it is made anew each time.
+        known: The body in codings that it was sent in before; ``None`` where it is made anew each time.
     """
 
-    __slots__ = ("body", "fields", "kept", "known", "state", "status")
-
-    def __init__(
-        self,
-        status: int,
-        kept: Fields,
-        fields: Fields,
-        body: bytes,
-        state: State | None = None,
-        known: dict[str, bytes] | None = None,
-    ) -> None:
-        self.status = status
-        self.known = UNKNOWN if known is None else known
-        self.kept = kept
-        self.fields = fields
-        self.body = body
-        self.state = state
+    status: int
+    kept: Fields
+    fields: Fields
+    body: bytes
+    state: State | None = None
+    known: dict[str, bytes] | None = None
 
 
 def tag_of(state: State, coding: str | None) -> str:
@@ -80,7 +67,7 @@ def held(state: State, choice: Choice, given: Precondition) -> str | None:
     return next((tag for coding in choice.acceptable if (tag := tag_of(state, coding)) in marks), None)
 
 
-class Finished(NamedTuple):
+class Finished(msgspec.Struct, eq=False):
     """An answer but for its last transformation.
 
     Attributes:
@@ -88,17 +75,19 @@ class Finished(NamedTuple):
         fields: Header fields; ``Content-Length`` is still to come, where there is content.
         body: What is to be put into `coding`.
         coding: The content-coding, if any.
-        known: The body in codings that are made already.
+        known: The body in codings that are made already, where they are kept.
     """
 
     status: int
     fields: Fields
     body: bytes
     coding: str | None = None
-    known: dict[str, bytes] = UNKNOWN
+    known: dict[str, bytes] | None = None
 
 
-def finished(reply: Reply, given: Precondition | None, choice: Choice, codings: Codings, now: datetime) -> Finished:
+def finished(
+    reply: Reply, given: Precondition | None, choice: Choice, codings: Codings, now: Callable[[], datetime]
+) -> Finished:
     """Decide what an answer becomes.
 
     Args:
@@ -106,7 +95,7 @@ def finished(reply: Reply, given: Precondition | None, choice: Choice, codings: 
         given: What a request that reads takes for granted.
         choice: The codings that the caller takes.
         codings: What can be sent.
-        now: The instant of the answer.
+        now: Tells the instant of the answer.
 
     Raises:
         PreconditionFailed: What is read is not what the caller took it for.
@@ -119,14 +108,14 @@ def finished(reply: Reply, given: Precondition | None, choice: Choice, codings: 
             raise PreconditionFailed
         if verdict is Verdict.UNCHANGED and (tag := held(state, choice, given)) is not None:
             return Finished(NOT_MODIFIED, [(b"etag", tag.encode()), *reply.kept], b"")
-    coding = codings.coding_for(len(body), choice) if body else None
+    coding = codings.coding_for(len(body), choice) if body and choice.coding is not None else None
     fields = [*reply.fields, *reply.kept]
     if state is not None:
         tag = tag_of(state, coding)
         if verdict is Verdict.UNCHANGED:
             return Finished(NOT_MODIFIED, [(b"etag", tag.encode()), *reply.kept], b"")
         fields.append((b"etag", tag.encode()))
-        if state.modified is not None and (stamp := stamped(state.modified, now)) is not None:
+        if state.modified is not None and (stamp := stamped(state.modified, now())) is not None:
             fields.append((b"last-modified", stamp))
     if coding is not None:
         fields.append((b"content-encoding", coding.encode()))

@@ -28,7 +28,7 @@ from trivet.transports.rest.exchange import Receive, RestCall, Scope, Send
 from trivet.transports.rest.expand import Expander
 from trivet.transports.rest.media import accepts
 from trivet.transports.rest.render import Locate, encoder_of, location_of, readers_of
-from trivet.transports.rest.reply import NO_RANGES, NOSNIFF, UNKNOWN, Finished, Reply, current_of, finished, held
+from trivet.transports.rest.reply import NO_RANGES, NOSNIFF, Finished, Reply, current_of, finished, held
 from trivet.transports.rest.router import Router
 from trivet.transports.rest.stream import FIELDS as EVENT_FIELDS
 from trivet.transports.rest.stream import Events, Streams, WriteEvent, close, event
@@ -40,6 +40,7 @@ EVENT_STREAM = "text/event-stream"
 WITHOUT_CONTENT = (204, 304)
 CLIENT_CLOSED_REQUEST = 499
 EVENT_HEAD = (*EVENT_FIELDS, NOSNIFF)
+BARE: list[tuple[bytes, bytes]] = [NOSNIFF]
 NO_CODING = "Accept-Encoding allows no coding that can be sent."
 
 
@@ -87,7 +88,8 @@ class Endpoint:
         self._row_state = row_state(op, runtime.plans)
         self._caching = Caching(op, runtime.default_principal) if self._reads else None
         varies = [*((b"accept-encoding",) if codings.varies else ()), *(self._caching.varies if self._caching else ())]
-        self._kept = [(b"vary", b", ".join(varies))] if varies else []
+        # What no cache keeps has no need to say what it depends on (RFC 9110 section 12.5.5).
+        self._kept = [(b"vary", b", ".join(varies))] if varies and self._reads else []
         self._fields = [(b"content-type", b"application/json"), NOSNIFF, *((NO_RANGES,) if self._reads else ())]
         inner = runtime.handlers.root[self.operation]
         bound = self._streaming(inner) if self.streams else self._answering(inner, expander, watches)
@@ -102,19 +104,20 @@ class Endpoint:
             call.timing.ends("commit")
         body = outcome.body or b""
         status = self._status if body or self._status != 200 else 204
-        reply = Reply(status, self._kept, list(self._fields) if body else [NOSNIFF], body)
+        reply = Reply(status, self._kept, self._fields if body else BARE, body)
         if self._locate is not None:
             where = self._locate(outcome.value, call.arguments)
-            reply.fields.append((b"location", f"{call.root}{where}".encode()))
+            reply.fields = [*reply.fields, (b"location", f"{call.root}{where}".encode())]
         elif self.operation.kind is Kind.JOB:
-            reply.fields.append((b"location", f"{call.root}{STATUS_PATH}{outcome.value.id}".encode()))
+            where = f"{STATUS_PATH}{outcome.value.id}"
+            reply.fields = [*reply.fields, (b"location", f"{call.root}{where}".encode())]
         if outcome.value is not None:
             row = self._row_state(outcome.value) if self._row_state is not None else None
             composed = row is None or call.expand is not None
             reply.state = body_state(body, row) if composed and self._reads else row
         if self._caching is not None:
             reply.kept = [*self._caching.fields(call.principal), *self._kept]
-            reply.fields += self._caching.tags(call.principal, call.arguments)
+            reply.fields = [*reply.fields, *self._caching.tags(call.principal, call.arguments)]
         return reply
 
     def _answering(self, inner: Handler, expander: Expander | None, watches: Watches) -> Handler:
@@ -267,6 +270,7 @@ class Rest:
         self._runtime = runtime
         self._cors = cors
         self._monotonic = runtime.clock.monotonic
+        self._now = runtime.clock.now
         self._router: Router[Endpoint] = Router()
         self._unrouted = chain.unrouted(runtime, _refuse)
         self.new_request_id = request_ids(runtime)
@@ -324,16 +328,16 @@ class Rest:
             Error: It can not be sent to this caller; nothing was sent.
         """
         call = RestCall(None, scope, receive, path, self._monotonic(), self.new_request_id)
-        now = self._runtime.clock.now()
         choice = self.codings.choose(call.fields.get(b"accept-encoding"))
         if choice is None:
             raise NotAcceptable(detail=NO_CODING)
-        await self._send(call, finished(reply, for_reading(call.fields, now), choice, self.codings, now), send)
+        given = for_reading(call.fields, self._now())
+        await self._send(call, finished(reply, given, choice, self.codings, self._now), send)
 
     async def reply(self, call: RestCall, reply: Reply, send: Send) -> None:
         """Answer a request of another transport in a coding that its caller takes, or else as it is."""
         choice = self.codings.choose(call.fields.get(b"accept-encoding")) or AS_IT_IS
-        await self._send(call, finished(reply, None, choice, self.codings, self._runtime.clock.now()), send)
+        await self._send(call, finished(reply, None, choice, self.codings, self._now), send)
 
     async def options(self, scope: Scope, receive: Receive, send: Send, path: str, allow: tuple[str, ...]) -> None:
         """Answer ``OPTIONS`` with what is allowed, and a preflight with what other origins are."""
@@ -347,9 +351,7 @@ class Rest:
         try:
             try:
                 outcome = await endpoint.handler(call)
-                answer = finished(
-                    endpoint.reply(call, outcome), call.given, call.choice, self.codings, self._runtime.clock.now()
-                )
+                answer = finished(endpoint.reply(call, outcome), call.given, call.choice, self.codings, self._now)
             except Error as refused:
                 await self._send_problem(call, refused, send)
             except Exception as broken:
@@ -434,14 +436,12 @@ class Rest:
             shown = problem.render(Internal(), call, call.root)
         choice = self.codings.choose(call.fields.get(b"accept-encoding")) or AS_IT_IS
         reply = Reply(shown.status, [NOT_KEPT], [*shown.fields, NOSNIFF], shown.body)
-        await self._send(call, finished(reply, None, choice, self.codings, self._runtime.clock.now()), send)
+        await self._send(call, finished(reply, None, choice, self.codings, self._now), send)
 
     async def _send(self, call: RestCall, answer: Finished, send: Send) -> None:
-        status, fields, body, coding, known = answer
-        if coding is not None:
-            body = known.get(coding, b"") or await self.codings.encode(body, coding)
-            if known is not UNKNOWN:
-                known[coding] = body
+        status, fields, body = answer.status, answer.fields, answer.body
+        if answer.coding is not None:
+            body = await self._coded(answer, answer.coding)
         if status not in WITHOUT_CONTENT:
             fields.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": _finished(call, fields)})
@@ -449,6 +449,14 @@ class Rest:
             body = b""
         await send({"type": "http.response.body", "body": body})
         call.finish(status, len(body))
+
+    async def _coded(self, answer: Finished, coding: str) -> bytes:
+        known = answer.known
+        if known is None:
+            return await self.codings.encode(answer.body, coding)
+        if coding not in known:
+            known[coding] = await self.codings.encode(answer.body, coding)
+        return known[coding]
 
 
 def request_ids(runtime: Runtime) -> Callable[[], str]:
