@@ -12,6 +12,7 @@ from trivet.core.error import Code
 from trivet.core.principal import ANONYMOUS, Principal
 
 if TYPE_CHECKING:
+    from trivet.core.consistency import Witness
     from trivet.core.declaration import Priority
     from trivet.core.operation import Operation
     from trivet.core.precondition import Precondition
@@ -79,6 +80,7 @@ class Call:
         notes: Response header fields that policies add, rendered by each transport in its own way.
         resume_after: The stream position after which a reader continues.
         position: Where the reader of a stream stands, once the stream follows events.
+        witness: What its caller has seen of databases with replicas; ``None`` where nobody keeps account.
         cut: Whether a stream was ended by a policy, before it came to its own end.
         observer: Told by `finish` how it ended.
     """
@@ -111,6 +113,7 @@ class Call:
         "tenant",
         "trace",
         "unrestricted",
+        "witness",
         "work",
     )
 
@@ -147,6 +150,7 @@ class Call:
         self.unrestricted = False
         self.task: Any = None
         self.work: Any = None
+        self.witness: Witness | None = None
         self.code: Code | None = None
         self.error: BaseException | None = None
         self.notes: list[tuple[bytes, bytes]] | None = None

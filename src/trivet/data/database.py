@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from trivet.core.clock import Deadline
+from trivet.core.consistency import Marks
 from trivet.core.error import Unavailable
 
 if TYPE_CHECKING:
@@ -127,6 +128,13 @@ class Session(Protocol):
         """Undo everything since the transaction began."""
         ...
 
+    async def seen(self) -> Marks:
+        """Return marks from which on a reader sees at least what this session has seen and committed.
+
+        Called before `close`: after `commit`, or after the last read. Empty where there are no replicas; never fails.
+        """
+        ...
+
     async def close(self) -> None:
         """Return what is borrowed; an open transaction is rolled back."""
         ...
@@ -186,14 +194,22 @@ class Database(Protocol):
         ...
 
     def session(
-        self, *, write: bool, deadline: Deadline | None = None, reads: Reads = "session", snapshot: bool = False
+        self,
+        *,
+        write: bool,
+        deadline: Deadline | None = None,
+        reads: Reads = "session",
+        snapshot: bool = False,
+        after: Marks | None = None,
     ) -> Session:
-        """Return a session; nothing is borrowed or begun yet.
+        """Return a session; nothing is borrowed or begun yet. All of its reads go to one node, as far as it lives.
 
         Args:
             write: Whether it may change rows: then it runs on the primary in one transaction.
             deadline: Bounds every statement.
-            reads: Which node a reading session may use.
+            reads: Which node a reading session may use: any replica, one that has come as far as `after`, or only the
+                primary, which also stands in for replicas that can not be used.
             snapshot: Whether a reading session sees everything as of one instant.
+            after: What the caller has seen; ``None`` where that is not known: its session reads are on the primary.
         """
         ...

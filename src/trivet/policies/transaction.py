@@ -81,7 +81,10 @@ def _read(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Ha
     async def read(call: Call) -> Outcome:
         work = call.work = UnitOfWork(runtime, call, operation.declaration, False)
         try:
-            return await next(call)
+            outcome = await next(call)
+            if call.witness is not None and call.witness.keeps:
+                await work.account()
+            return outcome
         finally:
             await work.close()
 

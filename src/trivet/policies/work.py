@@ -17,6 +17,7 @@ import msgspec
 
 from trivet.core.call import Call, Handler
 from trivet.core.clock import Deadline
+from trivet.core.consistency import Marks
 from trivet.core.context import Log, Read, Run, Write
 from trivet.core.declaration import Declaration, Kind
 from trivet.core.error import DeadlineExceeded
@@ -45,7 +46,18 @@ class UnitOfWork:
         writes: Whether the store is opened for writing.
     """
 
-    __slots__ = ("_call", "_declaration", "_ended", "_messages", "_nesting", "_now", "_session", "runtime", "writes")
+    __slots__ = (
+        "_call",
+        "_declaration",
+        "_ended",
+        "_messages",
+        "_nesting",
+        "_now",
+        "_session",
+        "_since",
+        "runtime",
+        "writes",
+    )
 
     def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, writes: bool) -> None:
         self.runtime = runtime
@@ -57,6 +69,7 @@ class UnitOfWork:
         self._messages: list[Message] = []
         self._nesting: asyncio.Task[Any] | None = None
         self._now: datetime | None = None
+        self._since: Marks | None = None
 
     def __repr__(self) -> str:
         return f"UnitOfWork(request_id={self._call.request_id!r}, writes={self.writes})"
@@ -100,11 +113,15 @@ class UnitOfWork:
         """
         if self._session is None:
             self._running()
+            witness = self._call.witness
+            if witness is not None:
+                self._since = witness.marks
             self._session = self.runtime.open_database().session(
                 write=self.writes,
                 deadline=self._call.deadline,
                 reads=self._declaration.reads,
                 snapshot=self._declaration.snapshot,
+                after=self._since,
             )
         return self._session
 
@@ -313,6 +330,14 @@ class UnitOfWork:
         finally:
             if self._messages:
                 self.runtime.wake()  # also where a cancellation is raised after the commit
+        if call.witness is not None:
+            await self.account()
+
+    async def account(self) -> None:
+        """Note what the caller has seen by now; account is kept of that where there are replicas."""
+        witness = self._call.witness
+        if witness is not None and self._session is not None:
+            witness.see(await self._session.seen(), self._since, self.writes)
 
     async def close(self) -> None:
         """Return what is borrowed; what was not committed is rolled back. From now on its contexts reach nothing."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from trivet.core.clock import Deadline
+from trivet.core.consistency import Marks
 from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session
 from trivet.data.existing import disagreement, missing
 from trivet.data.postgresql.address import OLDEST, address_of
@@ -290,7 +291,13 @@ class PostgresDatabase:
     # -- sessions
 
     def session(
-        self, *, write: bool, deadline: Deadline | None = None, reads: Reads = "session", snapshot: bool = False
+        self,
+        *,
+        write: bool,
+        deadline: Deadline | None = None,
+        reads: Reads = "session",
+        snapshot: bool = False,
+        after: Marks | None = None,
     ) -> Session:
         """Return a session; nothing is borrowed or begun yet. There is one node, whatever `reads` says."""
         self._in_process()

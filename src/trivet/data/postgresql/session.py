@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import asyncpg
 
 from trivet.core.clock import Deadline
+from trivet.core.consistency import Marks
 from trivet.core.error import DeadlineExceeded
 from trivet.data.database import DatabaseUnavailable, Row, TransactionFailed
 from trivet.data.postgresql.connection import Connection
@@ -47,6 +48,10 @@ class _Session:
         if connection is not None and isinstance(error, STALE):
             self._database.pool.renew(connection)
         reraise(error, self._database, self._database.uniques)
+
+    async def seen(self) -> Marks:
+        """Return nothing: there are no replicas."""
+        return ()
 
     def _let_go(self) -> None:
         """Give the connection back, clean or not; never waits."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trivet.core.clock import Deadline
+from trivet.core.consistency import Marks
 from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session
 from trivet.data.existing import disagreement, missing
 from trivet.data.sqlite.connection import Connection
@@ -186,7 +187,13 @@ class SqliteDatabase:
     # -- sessions and their readers
 
     def session(
-        self, *, write: bool, deadline: Deadline | None = None, reads: Reads = "session", snapshot: bool = False
+        self,
+        *,
+        write: bool,
+        deadline: Deadline | None = None,
+        reads: Reads = "session",
+        snapshot: bool = False,
+        after: Marks | None = None,
     ) -> Session:
         """Return a session; nothing is borrowed or begun yet. There is one node, whatever `reads` says."""
         if self._pid != os.getpid():

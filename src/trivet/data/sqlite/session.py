@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trivet.core.clock import Deadline
+from trivet.core.consistency import Marks
 from trivet.core.error import DeadlineExceeded
 from trivet.data.database import Contention, Row, TransactionFailed
 from trivet.data.sqlite.connection import BUDGET, UNLIMITED, Connection
@@ -79,6 +80,10 @@ class ReadSession:
 
     async def rollback(self) -> None:
         """Do nothing: nothing was begun."""
+
+    async def seen(self) -> Marks:
+        """Return nothing: there are no replicas."""
+        return ()
 
     async def close(self) -> None:
         """Do nothing: nothing is held between statements."""
@@ -271,6 +276,10 @@ class WriteSession:
                     connection.command("ROLLBACK")
             finally:
                 self._database.queue.release()
+
+    async def seen(self) -> Marks:
+        """Return nothing: there are no replicas."""
+        return ()
 
     async def close(self) -> None:
         """Undo what was not committed, for good: a task that outlived its handler can not begin anew."""

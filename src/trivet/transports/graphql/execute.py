@@ -62,6 +62,7 @@ class FieldCall(Call):
         self.tenant = request.tenant
         self.trace = request.trace
         self.resume_after = request.resume_after
+        self.witness = request.witness
         self.step = step
         self.variables = variables
         self.decode: Callable[[VariableValues], dict[str, Any]] = step.arguments

@@ -1,0 +1,79 @@
+"""What a caller has seen of databases that have several copies, so that it never sees less afterwards.
+
+A `Mark` is a place in the history of one database: whoever reads at a node that has come so far sees all that happened
+before. A caller that wrote has the mark of its commit; one that read from a replica has the mark it came with, and the
+replica at which it stays. `Marks` are those of several databases, one for each.
+"""
+
+from __future__ import annotations
+
+from trivet.core.shape import Struct
+
+FARTHEST = 2**64 - 1
+"""A position that no replica ever reaches: how far a caller has seen is not known, and only the primary will do."""
+
+
+class Mark(Struct, array_like=True):
+    """A place in the history of a database.
+
+    Attributes:
+        database: Identifies the database and all of its copies.
+        timeline: Of the history; a promoted replica begins a new one.
+        position: How far.
+        node: The copy at which the caller stays, because it may have seen more there than `position` says; 0 for any.
+    """
+
+    database: int
+    timeline: int
+    position: int
+    node: int = 0
+
+
+Marks = tuple[Mark, ...]
+"""At most one for each database."""
+
+
+class Witness:
+    """What the caller of one request has seen; calls that belong to the request share it.
+
+    Args:
+        marks: What it had seen before; ``None`` where that is not known, so that only a primary will do.
+        keeps: Whether the caller keeps account itself, and has to be told what it has seen by now.
+
+    Attributes:
+        wrote: Whether it has changed anything by now.
+    """
+
+    __slots__ = ("keeps", "marks", "wrote")
+
+    def __init__(self, marks: Marks | None, keeps: bool) -> None:
+        self.marks = marks
+        self.keeps = keeps
+        self.wrote = False
+
+    def see(self, seen: Marks, since: Marks | None, wrote: bool) -> None:
+        """Note what one unit of work has seen.
+
+        Args:
+            seen: By that unit of work; databases that it did not use may be absent.
+            since: The marks with which it began.
+            wrote: Whether it changed anything.
+        """
+        if not seen:
+            return
+        by_database = {mark.database: mark for mark in self.marks or ()}
+        alone = self.marks is since  # or else another one ran at the same time
+        for mark in seen:
+            known = by_database.get(mark.database)
+            by_database[mark.database] = mark if known is None or alone else joined(known, mark)
+        self.marks = tuple(by_database.values())
+        self.wrote = self.wrote or wrote
+
+
+def joined(one: Mark, other: Mark) -> Mark:
+    """Return the mark of a caller that has seen both in one database, in whichever order."""
+    if one.timeline != other.timeline:
+        return max(one, other, key=lambda mark: mark.timeline)
+    if one.node == other.node:
+        return max(one, other, key=lambda mark: mark.position)
+    return Mark(database=one.database, timeline=one.timeline, position=FARTHEST)
