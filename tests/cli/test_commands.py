@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -175,6 +176,18 @@ def test_an_operation_is_called_through_its_policies(project: Path, tmp_path: Pa
     )
     assert json.loads(ended.stdout)["text"] == "tea"
     assert printed("call", "list_notes", "--page", '{"page_size": 1}', cwd=project, **database)["next_page_token"]
+
+
+def test_an_operation_is_called_through_every_protocol(project: Path, tmp_path: Path) -> None:
+    database = {"DATABASE_URL": f"sqlite:///{tmp_path}/call.db"}
+    note = printed(
+        "call", "--dev", "create_note", "--note", '{"text": "milk"}', "--via", "grpc", cwd=project, **database
+    )
+    assert note["owner"] == "developer"
+    for via in ("rest", "graphql", "connect", "grpc", "grpc-web"):
+        assert printed("call", "get_note", "--id", note["id"], "--via", via, cwd=project, **database) == note
+    ended = trivet("call", "get_note", "--id", str(uuid4()), "--via", "graphql", cwd=project, **database)
+    assert (ended.returncode, json.loads(ended.stdout)["code"]) == (1, "not_found")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``trivet call``: run one operation in this process."""
+"""``trivet call``: run one operation in this process, directly or through a protocol."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from trivet.core.decode import Decoder
 from trivet.core.error import Error, InvalidArgument, Violation
 from trivet.core.operation import Operation
 from trivet.core.page import PageRequest
+from trivet.core.patch import Patch
 from trivet.core.principal import DEVELOPER
 from trivet.core.signature import Parameter
 
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
     from trivet.app import App
 
 
+PROTOCOLS = ("rest", "graphql", "connect", "grpc", "grpc-web")
+
+
 @click.command(context_settings={"ignore_unknown_options": True})
 @app_argument
 @click.argument("operation", required=False)
 @click.argument("arguments", nargs=-1, metavar="[--NAME VALUE]...", type=click.UNPROCESSED)
 @click.option("--json-args", metavar="JSON", help="All arguments as one JSON object; - reads standard input.")
+@click.option("--via", type=click.Choice(PROTOCOLS), help="Ask through this protocol, as its clients do.")
 @click.option("--dev", is_flag=True, help="In the development environment, as under `trivet dev`.")
 def command(
     app: str | None,
@@ -38,18 +43,21 @@ def command(
     operation: str | None,
     arguments: tuple[str, ...],
     json_args: str | None,
+    via: str | None,
     dev: bool,
 ) -> int:
     """Run one operation of an app in this process, as the developer, through all of its policies.
 
     APP is module:attribute; without it, `app` in trivet.toml says which. A value is text, or JSON where the parameter
     is not text. The result is printed as JSON, an error as the problem that REST would answer with, with exit status 1.
+    With --via, arguments that fit are written as that protocol has them, and what it answers is read back.
 
     \b
     Examples:
       trivet call shop.app:app catalog.list_products --page '{"page_size": 3}'
       trivet call shop.app:app catalog.get_product --id 01985f7e-1c2a-7b3c-8d4e-5f60718293a4
       trivet call shop.app:app catalog.create_product --json-args - < product.json
+      trivet call shop.app:app catalog.list_products --page '{"page_size": 1}' --via grpc
     """
     if app is not None and ":" not in app:  # `trivet call get_product`: the app is the one in trivet.toml
         arguments = (operation, *arguments) if operation is not None else arguments
@@ -59,7 +67,7 @@ def command(
     loaded = load_for(app, app_dir, {"log.level": "error", "environment": "development" if dev else None})
     found = _operation(loaded, operation)
     given = _given(arguments, json_args, found)
-    return asyncio.run(_run(loaded, found, given))
+    return asyncio.run(_run(loaded, found, given) if via is None else _ask(loaded, found, given, via))
 
 
 def _operation(app: App, name: str) -> Operation[..., Any]:
@@ -165,6 +173,42 @@ async def _run(app: App, operation: Operation[..., Any], given: dict[str, Any]) 
             print_json(problem_of(refused))
             fail(f"{operation.id}: {refused.detail or refused.message}")
             return 1
+    return 0
+
+
+async def _ask(app: App, operation: Operation[..., Any], given: dict[str, Any], via: str) -> int:
+    """Ask through a protocol, and print what came."""
+    from trivet.testing.agreement import plain_arguments
+    from trivet.testing.asking import Asked, Connect, Grpc, GrpcWeb, Rest
+    from trivet.testing.graphql import Graphql
+
+    askers = dict(zip(PROTOCOLS, (Rest, Graphql, Connect, Grpc, GrpcWeb), strict=True))
+    if operation.kind is Kind.STREAM:
+        raise click.UsageError(
+            f"{operation.id} is a stream, which has no end: leave --via out, or read it with curl -N"
+        )
+    async with app:
+        op = next((op for op in app.service.api.operations if op.operation is operation), None)
+        if op is None:
+            raise click.UsageError(f"{operation.id} is internal: no protocol serves it")
+        if via == "graphql" and not app.settings.graphql.enabled:
+            raise click.UsageError("graphql.enabled is false")
+        try:
+            fitting = typed(operation, given)
+            arguments = plain_arguments(
+                op, {name: v.to_builtins() if isinstance(v, Patch) else v for name, v in fitting.items()}
+            )
+        except InvalidArgument as refused:
+            print_json(problem_of(refused))
+            fail(f"{operation.id}: {refused.detail or refused.message}")
+            return 1
+        outcome = await askers[via](app, app.service).ask(op, Asked(arguments=arguments, principal=DEVELOPER))
+        if outcome.code is not None:
+            print_json({"code": outcome.code.lower(), "reason": outcome.reason, **outcome.metadata})
+            fail(f"{operation.id}: {outcome.reason}")
+            return 1
+        if outcome.value is not None:
+            print_json(outcome.value)
     return 0
 
 

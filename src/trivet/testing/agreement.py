@@ -3,12 +3,14 @@
 A copy of the app runs for each protocol, on a database of its own, with an instant that stands still and ids that are
 counted. All copies are asked the same things in the same order, so that their states and answers are the same, down to
 ids and page tokens. What is asked follows from the operations: what works, what is not there, what is missing or wrong,
-what nobody may ask, or somebody without the scopes, or with credentials that are none; what is asked twice, too late or
-at too great a length.
+what nobody may ask, or somebody without the scopes, or with credentials that are none; what is asked twice, with and
+without a key, from a version that is gone, too late, at too great a length, by a client that goes away.
+Streams are read meanwhile, and what came of them is compared at the end.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +20,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import inspect as kinds
+from msgspec import structs
 
 from trivet.app import App
 from trivet.contracts.body import body_of, shape_of_parameters
@@ -33,11 +36,25 @@ from trivet.core.shape import Struct
 from trivet.core.typeinfo import info_of
 from trivet.settings import Settings
 from trivet.testing.app import app_for_tests
-from trivet.testing.asking import ASKERS, Asked, Asker, Outcome
+from trivet.testing.asking import Asked, Asker, Connect, ConnectBinary, Grpc, GrpcWeb, Outcome, Rest
+from trivet.testing.graphql import Graphql
 from trivet.testing.settle import settle
 from trivet.transports.rpc.codec import KEPT
 
+ASKERS: Mapping[str, type[Asker]] = {
+    "REST": Rest,
+    "GraphQL": Graphql,
+    "Connect, JSON": Connect,
+    "Connect, binary": ConnectBinary,
+    "gRPC": Grpc,
+    "gRPC-Web": GrpcWeb,
+}
+"""The protocols, by name."""
+
 SETTLE_SECONDS = 5.0
+QUIET_SECONDS = 0.2
+"""How long nothing more comes of streams before they are ended."""
+
 UNKNOWN_ID = "0198c1f2-7a00-7000-8000-0000000fffff"
 
 
@@ -90,11 +107,13 @@ class Question(Struct):
         op: The operation.
         title: What is special about it.
         asked: What is sent.
+        conditional: Whether only protocols with conditional changes can be asked it.
     """
 
     op: ApiOperation
     title: str
     asked: Asked
+    conditional: bool = False
 
     def __str__(self) -> str:
         return f"{self.op.id}, {self.title}"
@@ -103,7 +122,8 @@ class Question(Struct):
 async def assert_protocols_agree(app: App, *, settings: Settings | None = None) -> Agreement:
     """Ask an app everything on every protocol, and compare the outcomes.
 
-    Streams are asked for everything but values, as they have no end.
+    GraphQL is left out where the app does not serve it. What its schema refuses counts as what validation refuses on
+    the others; conditional changes it has none.
 
     Args:
         app: The app; copies of it are asked.
@@ -115,7 +135,9 @@ async def assert_protocols_agree(app: App, *, settings: Settings | None = None) 
     Raises:
         Disagreement: With every question whose outcomes differ.
     """
-    copies = {name: await _Copy.start(app, settings, asker) for name, asker in ASKERS.items()}
+    served = (settings or app.settings).graphql.enabled
+    askers = {name: asker for name, asker in ASKERS.items() if served or asker is not Graphql}
+    copies = {name: await _Copy.start(app, settings, asker) for name, asker in askers.items()}
     try:
         return await _compare(copies)
     finally:
@@ -144,26 +166,104 @@ class _Copy:
         return outcome
 
 
+class _Reading:
+    """One stream, read on every copy until everything was asked.
+
+    Args:
+        copies: By protocol.
+        question: What is read.
+    """
+
+    def __init__(self, copies: Mapping[str, _Copy], question: Question) -> None:
+        self.question = question
+        self._until = asyncio.Event()
+        asked = structs.replace(question.asked, until=self._until)
+        self._tasks = {name: asyncio.ensure_future(copy.asker.ask(question.op, asked)) for name, copy in copies.items()}
+
+    async def answers(self) -> dict[str, Outcome]:
+        """Go away, and return what came."""
+        self._until.set()
+        return {name: await task for name, task in self._tasks.items()}
+
+
 async def _compare(copies: Mapping[str, _Copy]) -> Agreement:
     first, *_ = copies.values()
     api = first.app.service.api
     questions = Questions(api, first.app.settings.limits.body)
-    differing: list[str] = []
-    outcomes: dict[str, int] = {}
-    count = 0
+    readings = [_Reading(copies, question) for question in questions.streams()]
+    compared = _Compared(copies)
     for question in questions:
-        answers = {name: await copy.ask(question) for name, copy in copies.items()}
-        count += 1
-        expected, *others = answers.values()
-        outcomes[expected.code or "OK"] = outcomes.get(expected.code or "OK", 0) + 1
-        if any(other != expected for other in others):
-            said = "\n".join(f"    {name}: {outcome}" for name, outcome in answers.items())
-            differing.append(f"{question}\n{said}")
-        elif expected.code is None:
-            questions.learn(question.op, expected.value)
-    if differing:
-        raise Disagreement(f"{len(differing)} of {count} questions have different answers\n" + "\n".join(differing))
-    return Agreement(protocols=tuple(copies), questions=count, outcomes=outcomes, left_out=questions.left_out)
+        answers = {
+            name: await copy.ask(question)
+            for name, copy in copies.items()
+            if copy.asker.conditional or not question.conditional
+        }
+        if compared.agree(question, answers):
+            expected = next(iter(answers.values()))
+            if expected.code is None:
+                questions.learn(question.op, expected.value)
+    await _quiet(copies)
+    for reading in readings:
+        answers = await reading.answers()
+        if compared.agree(reading.question, answers) and not next(iter(answers.values())).value:
+            questions.left_out[reading.question.op.id] = "nothing came of it"
+    return compared.result(questions.left_out)
+
+
+async def _quiet(copies: Mapping[str, _Copy]) -> None:
+    """Return when nothing more comes of streams."""
+    before: list[int] = []
+    while (now := [copy.asker.pieces for copy in copies.values()]) != before:
+        before = now
+        await asyncio.sleep(QUIET_SECONDS)
+
+
+class _Compared:
+    """What was asked so far.
+
+    Args:
+        copies: By protocol.
+    """
+
+    def __init__(self, copies: Mapping[str, _Copy]) -> None:
+        self._copies = copies
+        self._differing: list[str] = []
+        self._outcomes: dict[str, int] = {}
+        self._count = 0
+
+    def agree(self, question: Question, answers: Mapping[str, Outcome]) -> bool:
+        """Return whether all answers to a question are the same, and remember it."""
+        self._count += 1
+        (first, expected), *others = answers.items()
+        code = expected.code or "OK"
+        self._outcomes[code] = self._outcomes.get(code, 0) + 1
+        if all(self._same(first, expected, name, other) for name, other in others):
+            return True
+        said = "\n".join(f"    {name}: {outcome}" for name, outcome in answers.items())
+        self._differing.append(f"{question}\n{said}")
+        return False
+
+    def _same(self, first: str, one: Outcome, second: str, other: Outcome) -> bool:
+        told = self._copies[first].asker.tells & self._copies[second].asker.tells
+        return _heard(one, told) == _heard(other, told)
+
+    def result(self, left_out: Mapping[str, str]) -> Agreement:
+        """Return what was compared.
+
+        Raises:
+            Disagreement: With every question whose outcomes differ.
+        """
+        if self._differing:
+            problem = f"{len(self._differing)} of {self._count} questions have different answers"
+            raise Disagreement("\n".join([problem, *self._differing]))
+        return Agreement(
+            protocols=tuple(self._copies), questions=self._count, outcomes=self._outcomes, left_out=left_out
+        )
+
+
+def _heard(outcome: Outcome, told: frozenset[str]) -> Outcome:
+    """Return an outcome with the notices that count."""
+    return structs.replace(outcome, notices={name: v for name, v in outcome.notices.items() if name in told})
 
 
 class Questions:
@@ -187,6 +287,14 @@ class Questions:
         """Remember the id of something that exists."""
         if op.result.form is Form.OBJECT and isinstance(value, dict) and isinstance(value.get("id"), str):
             self._known[op.face.noun or ""] = value["id"]
+
+    def streams(self) -> Iterator[Question]:
+        """Yield what is read while everything else is asked."""
+        for op in self._ops:
+            if op.operation.kind is Kind.STREAM:
+                with suppress(NoSampleError):
+                    asked = Asked(arguments=self._arguments(op), principal=DEVELOPER)
+                    yield Question(op=op, title="as it works", asked=asked)
 
     def __iter__(self) -> Iterator[Question]:
         for op in self._ops:
@@ -216,11 +324,23 @@ class Questions:
         for name in ids_of(op):
             yield ask(f"with an unknown {name}", {**arguments, name: UNKNOWN_ID})
         if streams:
-            self.left_out[op.id] = "a stream has no end"
             return
-        yield ask("as it works", self._existing(op, arguments))
-        if op.operation.kind.writes:
+        if body_of(op) is not None:
+            yield ask("by a client that goes away", cut=True)
+        existing = self._existing(op, arguments)
+        if not op.operation.kind.writes:
+            yield ask("as it works", existing)
+        else:
+            key = {"idempotency-key": op.id}
+            if ids_of(op) and op.operation.kind is Kind.COMMAND:
+                stale = ask("from a version that is gone", existing, headers={"if-match": '"gone"'})
+                yield structs.replace(stale, conditional=True)
+            yield ask("as it works", existing, headers=key)
+            yield ask("as it worked, with the same key", existing, headers=key)
+            for name in ids_of(op):
+                yield ask(f"with the same key for another {name}", {**existing, name: UNKNOWN_ID}, headers=key)
             yield ask("as it worked, once more", self._existing(op, arguments))
+            yield ask("with a key that is none", existing, headers={"idempotency-key": '"'})
         for index, example in enumerate(op.operation.declaration.examples):
             yield ask(f"by example {index + 1}", plain_arguments(op, example.arguments))
 
@@ -275,7 +395,7 @@ def _with_known(value: Any, known: Mapping[str, str]) -> Any:
             else _with_known(item, known)
             for name, item in value.items()
         }
-    return [_with_known(item, known) for item in value] if isinstance(value, list) else value
+    return [_with_known(item, known) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _wire(op: ApiOperation, name: str) -> Any:
@@ -288,7 +408,8 @@ def plain_arguments(op: ApiOperation, given: Mapping[str, Any]) -> dict[str, Any
     laid_out: dict[str, Any] = {}
     for name, value in given.items():
         parameter = op.signature.parameter(name)
-        laid_out.update(value if parameter is not None and is_page_request(parameter.type) else {name: value})
+        paged = parameter is not None and is_page_request(parameter.type)
+        laid_out.update(msgspec.to_builtins(value) if paged else {name: value})
     shape = shape_of_parameters(op, op.signature.parameters)
     try:
         typed = msgspec.convert(msgspec.json.decode(msgspec.json.encode(laid_out)), shape)

@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 import msgspec
+from msgspec import structs
 
 from trivet.app import App, Service
 from trivet.contracts.body import body_of
 from trivet.contracts.model import PROBLEM_MEMBERS, ApiOperation
 from trivet.contracts.proto.message import Method
+from trivet.contracts.proto.package import VALUE
 from trivet.contracts.result import Form
 from trivet.core.declaration import Kind
 from trivet.core.error import Code
@@ -42,6 +44,8 @@ class Asked(Struct):
         headers: Further header fields.
         late: Whether the time is up before it begins.
         content: The body in place of the arguments.
+        cut: Whether the client goes away in the middle of the body.
+        until: When the reader of a stream goes away.
     """
 
     arguments: Any
@@ -49,6 +53,8 @@ class Asked(Struct):
     headers: Mapping[str, str] = field(default_factory=dict)
     late: bool = False
     content: bytes | None = None
+    cut: bool = False
+    until: asyncio.Event | None = None
 
 
 class Outcome(Struct):
@@ -58,13 +64,33 @@ class Outcome(Struct):
         code: The code of an error; ``None`` for a value.
         reason: Its reason.
         metadata: Its fields, as texts.
-        value: The value as plain values; absent for a stream.
+        value: The value as plain values; for a stream, a list of its items.
+        notices: What the head of the answer says besides, as far as the protocol says it there.
     """
 
     code: str | None = None
     reason: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     value: Any = None
+    notices: Mapping[str, str] = field(default_factory=dict)
+
+
+CANCELLED = Outcome(code=Code.CANCELLED.name)
+"""What comes of a request whose client went away: no answer."""
+
+NOTICES = frozenset(
+    {
+        "consistency-token",
+        "deprecation",
+        "idempotent-replayed",
+        "link",
+        "ratelimit",
+        "ratelimit-policy",
+        "retry-after",
+        "sunset",
+    }
+)
+"""Header fields by which an answer tells of limits, tokens, replays and deprecations."""
 
 
 class Asker:
@@ -73,13 +99,23 @@ class Asker:
     Args:
         app: The app, running.
         service: What runs.
+
+    Attributes:
+        pieces: How much came of streams so far.
     """
 
     late: ClassVar[tuple[str, str]]
     """The header field that says that the time is up."""
 
+    conditional: ClassVar[bool] = True
+    """Whether a change can be made from a certain version (``If-Match``)."""
+
+    tells: ClassVar[frozenset[str]] = NOTICES
+    """Which notices stand in the head of its answers; others have a place of their own in the protocol."""
+
     def __init__(self, app: App, service: Service) -> None:
         self._app = app
+        self.pieces = 0
         self._methods: dict[str, tuple[str, Method]] = {
             method.op.id: (package.path(method), method)
             for package in service.contract.packages
@@ -90,6 +126,10 @@ class Asker:
         """Return what comes of it."""
         raise NotImplementedError
 
+    def notices(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Return what the head of an answer says besides."""
+        return {name: fields[name] for name in sorted(self.tells & fields.keys())}
+
     async def exchange(
         self, verb: str, path: str, headers: Mapping[str, str], content: bytes, asked: Asked
     ) -> tuple[int, dict[str, str], bytes]:
@@ -99,7 +139,9 @@ class Asker:
         scope["http_version"], scope["extensions"] = "2", {"http.response.trailers": {}}
         if asked.principal is not ANONYMOUS:
             scope[PRINCIPAL] = asked.principal
-        events = [{"type": "http.request", "body": content, "more_body": False}]
+        if asked.cut:
+            content = content[: len(content) // 2]
+        events = [{"type": "http.request", "body": content, "more_body": asked.cut}]
         done = asyncio.Event()
         said: dict[str, str] = {}
         pieces: list[bytes] = []
@@ -108,12 +150,15 @@ class Asker:
         async def receive() -> MutableMapping[str, Any]:
             if events:
                 return events.pop()
-            await done.wait()
+            if not asked.cut:
+                await (asked.until or done).wait()
             return {"type": "http.disconnect"}
 
         async def send(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             status = message.get("status", status)
+            if asked.until is not None and message.get("body"):
+                self.pieces += 1
             said.update({n.decode("latin-1"): v.decode("latin-1") for n, v in message.get("headers", ())})
             pieces.append(message.get("body", b""))
 
@@ -153,12 +198,17 @@ class Rest(Asker):
         if asked.content is not None:
             content = asked.content
         target = f"{path}?{'&'.join(words)}" if words else path
-        status, _, body = await self.exchange(op.face.method, target, headers, content, asked)
+        status, fields, body = await self.exchange(op.face.method, target, headers, content, asked)
+        if not status:
+            return CANCELLED
+        notices = self.notices(fields)
         if status >= 400:
             problem = msgspec.json.decode(body)
-            metadata = {n: _said(v) for n, v in problem.items() if n not in PROBLEM_MEMBERS and n != "instance"}
-            return Outcome(code=problem["code"].upper(), reason=problem["reason"], metadata=metadata)
-        return Outcome(value=plain(op, self._value(op, body)))
+            metadata = {n: said(v) for n, v in problem.items() if n not in PROBLEM_MEMBERS and n != "instance"}
+            return Outcome(code=problem["code"].upper(), reason=problem["reason"], metadata=metadata, notices=notices)
+        if op.operation.kind is Kind.STREAM:
+            return Outcome(value=[plain(op, msgspec.json.decode(data)) for data in events_of(body)], notices=notices)
+        return Outcome(value=plain(op, self._value(op, body)), notices=notices)
 
     def _value(self, op: ApiOperation, body: bytes) -> Any:
         if not body:
@@ -176,11 +226,18 @@ class Rest(Asker):
 WRAPPED = (Form.LIST, Form.VALUE)
 
 
+def events_of(body: bytes) -> list[bytes]:
+    """Return the data of the items among server-sent events."""
+    blocks = [block.split(b"\n") for block in body.split(b"\n\n")]
+    return [line.removeprefix(b"data: ") for lines in blocks for line in lines if line.startswith(b"data: {")]
+
+
 class Rpc(Asker):
     """Asks as RPC clients do."""
 
     content_type: ClassVar[str]
     format: ClassVar[Wire | ProtoJson]
+    tells = NOTICES - {"retry-after"}  # which is a detail of the error
     streams_as: ClassVar[str]
 
     async def ask(self, op: ApiOperation, asked: Asked) -> Outcome:
@@ -191,7 +248,10 @@ class Rpc(Asker):
             content = self.enclosed(self.format.encoder(method.input)(asked.arguments), method)
         headers = {"content-type": self.streams_as if method.streams else self.content_type}
         status, fields, body = await self.exchange("POST", path, headers, content, asked)
-        return self.outcome(op, method, status, fields, body)
+        if not status:
+            return CANCELLED
+        found = self.outcome(op, method, status, fields, body)
+        return structs.replace(found, notices=self.notices(fields))
 
     def enclosed(self, message: bytes, method: Method) -> bytes:
         """Return a message as it is sent."""
@@ -206,6 +266,12 @@ class Rpc(Asker):
         if method.output is None:
             return Outcome()
         return Outcome(value=plain(op, self.format.decoder(method.output)(message)))
+
+    def items(self, op: ApiOperation, method: Method, messages: list[bytes]) -> Outcome:
+        """Return the items of a stream."""
+        assert method.output is not None
+        decode = self.format.decoder(method.output)
+        return Outcome(value=[plain(op, decode(message).get(VALUE)) for message in messages])
 
 
 class Connect(Rpc):
@@ -224,9 +290,14 @@ class Connect(Rpc):
         """Return what an answer means."""
         if status == 200 and not method.streams:
             return self.value(op, method, body)
-        error = (
-            msgspec.json.decode(body[envelope.HEAD_BYTES :])["error"] if status == 200 else msgspec.json.decode(body)
-        )
+        if method.streams and status == 200:
+            found = envelopes(body)
+            last = msgspec.json.decode(found[-1][1]) if found and found[-1][0] & envelope.CONNECT_END else {}
+            if "error" not in last:
+                return self.items(op, method, [message for flags, message in found if not flags])
+            error = last["error"]
+        else:
+            error = msgspec.json.decode(body)
         info = next(detail["debug"] for detail in error["details"] if detail["type"] == ERROR_INFO.full_name)
         return Outcome(code=CODES[error["code"]], reason=info["reason"], metadata=info.get("metadata", {}))
 
@@ -252,7 +323,9 @@ class Grpc(Rpc):
 
     def outcome(self, op: ApiOperation, method: Method, status: int, fields: Mapping[str, str], body: bytes) -> Outcome:
         """Return what an answer means."""
-        code = int(fields["grpc-status"])
+        code = int(fields.get("grpc-status", "0"))  # a reader that went away sees none
+        if method.streams and code == 0:
+            return self.items(op, method, [message for flags, message in envelopes(body) if flags == 0])
         if code == 0:
             return self.value(op, method, body[envelope.HEAD_BYTES :])
         details = fields["grpc-status-details-bin"]
@@ -274,20 +347,22 @@ class GrpcWeb(Grpc):
         """Return what an answer means."""
         if "grpc-status" in fields:
             return super().outcome(op, method, status, fields, body)
-        size = envelope.read_head(body)[1] + envelope.HEAD_BYTES if body[0] < envelope.WEB_TRAILERS else 0
-        lines = body[size + envelope.HEAD_BYTES :].decode("latin-1").split("\r\n")
-        trailers = dict(line.split(": ", 1) for line in lines if line)
-        return super().outcome(op, method, status, {**fields, **trailers}, body[:size])
+        found = envelopes(body)
+        lines = b"".join(content for flags, content in found if flags & envelope.WEB_TRAILERS).decode("latin-1")
+        trailers = dict(line.split(": ", 1) for line in lines.split("\r\n") if line)
+        messages = b"".join(envelope.enveloped(content) for flags, content in found if flags == 0)
+        return super().outcome(op, method, status, {**fields, **trailers}, messages)
 
 
-ASKERS: Mapping[str, type[Asker]] = {
-    "REST": Rest,
-    "Connect, JSON": Connect,
-    "Connect, binary": ConnectBinary,
-    "gRPC": Grpc,
-    "gRPC-Web": GrpcWeb,
-}
-"""The protocols, by name."""
+def envelopes(body: bytes) -> list[tuple[int, bytes]]:
+    """Return flags and content of every envelope."""
+    found: list[tuple[int, bytes]] = []
+    at = 0
+    while at < len(body):
+        flags, size = envelope.read_head(body, at)
+        at += envelope.HEAD_BYTES + size
+        found.append((flags, body[at - size : at]))
+    return found
 
 
 def plain(op: ApiOperation, value: Any) -> Any:
@@ -296,7 +371,8 @@ def plain(op: ApiOperation, value: Any) -> Any:
     return msgspec.to_builtins(msgspec.convert(value, annotation), builtin_types=KEPT)
 
 
-def _said(value: Any) -> str:
+def said(value: Any) -> str:
+    """Return a field of an error as the text that RPC carries."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
