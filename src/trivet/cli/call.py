@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trivet.app import App
 
 
-PROTOCOLS = ("rest", "graphql", "connect", "grpc", "grpc-web")
+PROTOCOLS: tuple[str, ...] = ("rest", "graphql", "connect", "grpc", "grpc-web")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -182,7 +182,7 @@ async def _ask(app: App, operation: Operation[..., Any], given: dict[str, Any], 
     from trivet.testing.asking import Asked, Connect, Grpc, GrpcWeb, Rest
     from trivet.testing.graphql import Graphql
 
-    askers = dict(zip(PROTOCOLS, (Rest, Graphql, Connect, Grpc, GrpcWeb), strict=True))
+    askers: dict[str, Any] = dict(zip(PROTOCOLS, (Rest, Graphql, Connect, Grpc, GrpcWeb), strict=True))
     if operation.kind is Kind.STREAM:
         raise click.UsageError(
             f"{operation.id} is a stream, which has no end: leave --via out, or read it with curl -N"
