@@ -58,8 +58,8 @@ def plan(file: str, app: str | None, app_dir: str, operation: str | None, variab
     async def made() -> list[str]:
         service = GraphqlService(built.api, graph, built.runtime, Documents(built.runtime.settings.graphql))
         try:
-            asked, values = await service.prepare(Request(query=text, operation_name=operation, variables=given))
-            found = await service.plan(asked, values)
+            prepared = await service.prepare(Request(query=text, operation_name=operation, variables=given))
+            found, values = prepared.plan, prepared.variables
             lines = [*explain(found, values)]
             return [*lines, "", *sources(found)] if source else lines
         finally:

@@ -152,13 +152,15 @@ class Front:
             return self._no_websocket(scope, receive, send, path)
         if self._cors is not None:
             send = self._cors.sharing(scope, send)
-        served = self._rest if path.startswith("/v") or not self._rpc.claims(scope, path) else self._rpc
+        graphql = self._graphql if path == "/graphql" else None
+        direct = graphql is not None or path.startswith("/v")  # what is not looked for among the methods of RPC
+        served = self._rest if direct or not self._rpc.claims(scope, path) else self._rpc
         if len(path) + len(scope["query_string"]) >= self._url_max:
             return served.refuse(scope, receive, send, path[:64], UrlTooLong(limit=self._url_max))
         if size_of(scope["headers"]) > self._headers_max:
             return served.refuse(scope, receive, send, path, HeadersTooLarge(limit=self._headers_max))
-        if path == "/graphql" and self._graphql is not None:
-            return self._graphql(scope, receive, send, path)
+        if graphql is not None:
+            return graphql(scope, receive, send, path)
         if path in self._own or path.startswith(self._prefixes):
             return self._serve(scope, receive, send, path)
         if path == "*" and scope["method"] == "OPTIONS":

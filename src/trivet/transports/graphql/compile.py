@@ -272,5 +272,7 @@ def cursors_in(unit: Unit) -> Cursors:
 
 def said_by(variables: VariableValues, names: Sequence[str]) -> tuple[bool, ...] | None:
     """Return what the variables say about conditions; ``None`` where one of them says nothing."""
+    if not names:
+        return ()
     values = [variables.coerced.get(name) for name in names]
     return None if None in values else tuple(map(bool, values))

@@ -179,6 +179,11 @@ class Planner:
         """End the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def known(self, source: str) -> Document | None:
+        """Return the document if it is kept and valid."""
+        found = self._documents.get(source)
+        return None if isinstance(found, Error) else found
+
     async def document(self, source: str) -> Document:
         """Return the document.
 
@@ -226,6 +231,10 @@ class Planner:
         if isinstance(values, list):
             raise DocumentInvalid(values)
         return values
+
+    def planned(self, operation: Operation, variables: VariableValues) -> Plan | None:
+        """Return the plan of an operation if it is kept."""
+        return self._plans.get((operation, said_by(variables, operation.conditions)))
 
     async def plan(self, operation: Operation, variables: VariableValues) -> Plan:
         """Return the plan of an operation under what its variables say about conditions.

@@ -8,7 +8,7 @@ itself, so that answers without failures pay nothing for paths.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,7 +41,7 @@ class FieldCall(Call):
         targets: Where the value goes, each with its path; several where the value is a list with one item for each.
         spread: Whether it is.
         resumed: Whether a page was asked for with a cursor.
-        run: What becomes of the value, in the last attempt.
+        run: What becomes of the value, in the last attempt; ``None`` where nothing can have failed.
     """
 
     __slots__ = ("decode", "resumed", "run", "spread", "step", "targets", "variables")
@@ -69,7 +69,7 @@ class FieldCall(Call):
         self.targets: Sequence[tuple[Target, list[Step]]] = [(Target(), [step.key])]
         self.spread = False
         self.resumed = False
-        self.run: Run
+        self.run: Run | None = None
 
     async def expanded(self, value: Any) -> Any:
         """Project the value and everything that edges lead to; each attempt of a command begins anew."""
@@ -79,19 +79,22 @@ class FieldCall(Call):
 
     def encoded(self, value: Any) -> bytes:
         """Return what was projected as JSON; of several targets, whoever gave them."""
-        return b"" if self.spread else self.run.encode()
+        return b"" if self.spread else ENCODER.encode(self.targets[0][0].value)
 
     def projected(self, value: Any) -> bytes:
         """Project a value from which no edge is followed, and return it as JSON."""
-        self.run = Run(self)
-        self.run.project(value)
-        return self.run.encode()
+        self.run = None
+        step, target = self.step, self.targets[0][0]
+        try:
+            step.unit.project(((None, target),), (True if step.silent else value,), self.resumed, ())
+        except Exception:  # anything that is not as its type says: once more, slowly
+            self.run = Run(self)
+            self.run.project(value)
+        return ENCODER.encode(target.value)
 
     def release(self) -> None:
         """Let go of what refers back to this call: no request leaves work for the collector."""
-        self.expand = self.encode = None
-        if hasattr(self, "run"):
-            del self.run
+        self.expand = self.encode = self.run = None
 
 
 class Target:
@@ -144,11 +147,6 @@ class Run:
         level = self.project(value)
         while level:
             level = [deeper for step, pairs in level for deeper in await self._follow(step, pairs)]
-
-    def encode(self) -> bytes:
-        """Return what was projected as JSON."""
-        [(target, _)] = self._call.targets
-        return ENCODER.encode(target.value)
 
     def failures(self) -> list[Failure]:
         """Return what failed, with paths from the root of the answer."""
@@ -239,7 +237,7 @@ def _walk(value: Any, path: list[Step], paths: dict[int, list[Step]]) -> None:
 def bound(inner: Handler) -> Handler:
     """Return what the policies of a root field lead to: decoding of its arguments, then the call."""
 
-    async def decode(call: Call) -> Outcome:
+    def decode(call: Call) -> Awaitable[Outcome]:
         assert isinstance(call, FieldCall)
         step = call.step
         if step.edges:
@@ -254,7 +252,7 @@ def bound(inner: Handler) -> Handler:
             call.encode = call.encoded
         else:
             call.encode = call.projected
-        return await inner(call)
+        return inner(call)
 
     return decode
 
@@ -274,8 +272,8 @@ class Answer:
         self.failures: list[Failure] = []
 
 
-async def run_root(step: RootStep, request: Call, variables: VariableValues, answer: Answer) -> None:
-    """Run one root field and put what it came to into the answer."""
+async def run_root(step: RootStep, request: Call, variables: VariableValues, answer: Answer) -> Answer:
+    """Run one root field and put what it came to into the answer, which is returned."""
     assert step.handler is not None
     assert step.field.operation is not None
     call = FieldCall(request, step.field.operation.operation, step, variables)
@@ -285,21 +283,23 @@ async def run_root(step: RootStep, request: Call, variables: VariableValues, ans
             call.idempotency_key = f"{key_of(key)}\0{step.key}"
         outcome = await step.handler(call)
         answer.members[step.key] = outcome.body if outcome.body is not None else NULL
-        answer.failures += call.run.failures()
+        if call.run is not None:
+            answer.failures += call.run.failures()
     except Error as refused:
         answer.members[step.key] = NULL
         answer.failures.append(Failure(refused, [step.key], step.location, None))
     finally:
         call.release()
+    return answer
 
 
-RunNode = Callable[[RootStep, Call, VariableValues, Answer], Coroutine[Any, Any, None]]
+RunNode = Callable[[RootStep, Call, VariableValues, Answer], Coroutine[Any, Any, Answer]]
 """Runs a root field that finds things by their global ids."""
 
 
-async def run(
+def run(
     plan: Plan, request: Call, variables: VariableValues, introspected: Mapping[str, bytes], run_node: RunNode
-) -> Answer:
+) -> Awaitable[Answer]:
     """Run a query or a mutation.
 
     Args:
@@ -310,14 +310,24 @@ async def run(
         run_node: Runs ``node`` and ``nodes``.
     """
     answer = Answer()
-    answer.members.update(introspected)
-    steps = plan.steps
-    if len(steps) < 2 or plan.kind == "mutation":
-        for step in steps:
-            await (run_root if step.handler is not None else run_node)(step, request, variables, answer)
-    else:
-        async with asyncio.TaskGroup() as group:
-            for step in steps:
-                one = run_root if step.handler is not None else run_node
-                group.create_task(one(step, request, variables, answer))
+    if introspected:
+        answer.members.update(introspected)
+    started = (
+        (run_root if step.handler is not None else run_node)(step, request, variables, answer) for step in plan.steps
+    )
+    if len(plan.steps) == 1:
+        return next(started)
+    return _one_by_one(started, answer) if plan.kind == "mutation" else _together(started, answer)
+
+
+async def _one_by_one(started: Iterable[Coroutine[Any, Any, Answer]], answer: Answer) -> Answer:
+    for one in started:
+        await one
+    return answer
+
+
+async def _together(started: Iterable[Coroutine[Any, Any, Answer]], answer: Answer) -> Answer:
+    async with asyncio.TaskGroup() as group:
+        for one in started:
+            group.create_task(one)
     return answer

@@ -40,8 +40,8 @@ class Nodes:
         self._handler = handler
         self._decoders: dict[str, Decoder[Any]] = {}
 
-    async def __call__(self, step: RootStep, request: Call, variables: VariableValues, answer: Answer) -> None:
-        """Run the root field and put what it came to into the answer."""
+    async def __call__(self, step: RootStep, request: Call, variables: VariableValues, answer: Answer) -> Answer:
+        """Run the root field and put what it came to into the answer, which is returned."""
         try:
             given = step.arguments.given(variables)
             many = step.field.node == "nodes"
@@ -53,7 +53,7 @@ class Nodes:
             error = refused if isinstance(refused, Error) else InvalidArgument(detail=refused.message)
             answer.members[step.key] = NULL
             answer.failures.append(Failure(error, [step.key], step.location, None))
-            return
+            return answer
         places: Places = [(Target(), [step.key, n] if many else [step.key]) for n in range(len(ids))]
         wanted: dict[str, list[tuple[str, tuple[Target, list[Step]]]]] = {}
         for text, place in zip(ids, places, strict=True):
@@ -73,6 +73,7 @@ class Nodes:
                         group.create_task(self._find(one, step, request, variables, answer, [each], batched=False))
         values = [target.value for target, _ in places]
         answer.members[step.key] = ENCODER.encode(values if many else values[0])
+        return answer
 
     async def _find(
         self,
@@ -92,7 +93,8 @@ class Nodes:
         call.decode = lambda _: {name: self._decoder(op, name).convert(ids if batched else ids[0], text=True)}
         try:
             await self._handler(op)(call)
-            answer.failures += call.run.failures()
+            if call.run is not None:
+                answer.failures += call.run.failures()
         except NotFound:
             pass  # null says it
         except Error as refused:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from trivet.contracts.graphql.types import Field, Ref
 from trivet.contracts.model import ApiEdge
 from trivet.contracts.result import Form
@@ -187,11 +189,13 @@ class Plan:
     Attributes:
         kind: ``query``, ``mutation`` or ``subscription``.
         members: The members of the answer in order: a root step, or the finished bytes of ``__typename``.
+        openings: What stands before the value of each member.
+        steps: The root steps.
         introspects: The keys of root fields that ask for the schema itself.
         cost: How many objects the answer holds at most, by the variables.
     """
 
-    __slots__ = ("cost", "introspects", "kind", "members")
+    __slots__ = ("cost", "introspects", "kind", "members", "openings", "steps")
 
     def __init__(
         self,
@@ -202,10 +206,9 @@ class Plan:
     ) -> None:
         self.kind = kind
         self.members = members
+        self.openings = [
+            b"%b%b:" % (b"," if number else b"", msgspec.json.encode(key)) for number, (key, _) in enumerate(members)
+        ]
+        self.steps = [member for _, member in members if isinstance(member, RootStep)]
         self.introspects = introspects
         self.cost = cost
-
-    @property
-    def steps(self) -> list[RootStep]:
-        """The root steps."""
-        return [member for _, member in self.members if isinstance(member, RootStep)]

@@ -140,7 +140,8 @@ class _Writer:
     def _value(self, ref: Ref, value: str, selection: Selection | None) -> str:
         """Write what turns a value into its output, and return the expression of that."""
         if ref.required:
-            self._line(f"if {value} is None: raise Unfit")
+            if not notices_none(ref, selection):
+                self._line(f"if {value} is None: raise Unfit")
             return self._present(ref, value, selection)
         if passes(ref):
             return value
@@ -193,7 +194,9 @@ class _Writer:
             return name if same else f"{self._constant(kind.values)}[{name}]"
         if kind.name in RANGES:
             low, high = RANGES[kind.name]
-            self._line(f"if not {low} <= {value} <= {high}: raise Unfit")
+            exact = f"not {low} <= {value} <= {high}"
+            # nearly all are small, and those are compared at a third of the price
+            self._line(f"if not -{SMALL} <= {value} <= {SMALL} and {exact}: raise Unfit")
         elif kind.name == "Float":
             self._line(f"if {value} - {value} != 0: raise Unfit")  # of infinities and what is no number, this is none
         return value
@@ -223,6 +226,21 @@ class _Writer:
 
 
 LISTS = frozenset({list, tuple, set, frozenset})
+
+SMALL = 2**30 - 1
+"""The largest integer of one digit, as CPython counts."""
+
+
+def notices_none(ref: Ref, selection: Selection | None) -> bool:
+    """Whether what is written for a value that is there raises for ``None`` by itself."""
+    if ref.many:
+        return True
+    if selection is None:
+        return isinstance(ref.of, EnumType) or ref.of.name in RANGES or ref.of.name == "Float"
+    if selection.abstract:
+        return True
+    entries = selection.branches[0].entries
+    return any(entry.field is not None and (entry.field.read or "").startswith("{o}.") for entry in entries)
 
 
 def passes(ref: Ref) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from graphql import (
@@ -40,6 +40,20 @@ from trivet.transports.graphql.subscribe import subscribe
 
 MAX_INTROSPECTIONS = 64
 INTROSPECTION_BYTES = 16 * 1024 * 1024
+
+
+class Prepared(NamedTuple):
+    """What a request asks for.
+
+    Attributes:
+        operation: Of its document.
+        variables: As the document declares them.
+        plan: How it is run.
+    """
+
+    operation: Asked
+    variables: VariableValues
+    plan: Plan
 
 
 class GraphqlService:
@@ -88,55 +102,63 @@ class GraphqlService:
         """The schema in the Schema Definition Language."""
         return sdl_of(self.schema).encode()
 
-    async def prepare(self, request: Request) -> tuple[Asked, VariableValues]:
-        """Return the operation that is asked for, with its variables.
+    def ready(self, request: Request) -> Prepared | None:
+        """Return what is asked for if all of it was asked for before; `prepare` is for what is new.
+
+        Raises:
+            InvalidArgument: It can not be executed, with what is wrong.
+        """
+        document = self.planner.known(self._documents.source_of(request))
+        if document is None:
+            return None
+        operation = document.operation(request.operation_name)
+        variables = self.planner.variables(operation, request.variables or {})
+        plan = self.planner.planned(operation, variables)
+        return None if plan is None else self._affordable(operation, variables, plan)
+
+    async def prepare(self, request: Request) -> Prepared:
+        """Return what is asked for.
 
         Raises:
             InvalidArgument: It can not be executed, with what is wrong.
         """
         document = await self.planner.document(self._documents.source_of(request))
         operation = document.operation(request.operation_name)
-        return operation, self.planner.variables(operation, request.variables or {})
+        variables = self.planner.variables(operation, request.variables or {})
+        return self._affordable(operation, variables, await self.planner.plan(operation, variables))
 
-    async def plan(self, operation: Asked, variables: VariableValues) -> Plan:
-        """Return the plan of an operation that may be run.
-
-        Raises:
-            TooExpensive: It is refused for what it would cost.
-        """
-        plan = await self.planner.plan(operation, variables)
+    def _affordable(self, operation: Asked, variables: VariableValues, plan: Plan) -> Prepared:
         cost = plan.cost(variables)
         if cost > self._cost_max:
             detail = f"The answer could hold {cost} objects, more than {self._cost_max}: ask for smaller pages."
             raise TooExpensive(detail=detail, limit=self._cost_max, counted=cost)
-        return plan
+        return Prepared(operation, variables, plan)
 
-    async def execute(self, operation: Asked, variables: VariableValues, request: Call) -> bytes:
+    async def execute(self, prepared: Prepared, request: Call) -> bytes:
         """Run a query or a mutation and return the whole response."""
-        plan = await self.plan(operation, variables)
+        operation, variables, plan = prepared
         introspected = await self._introspect(operation, plan, variables) if plan.introspects else {}
-        answer = await run(plan, request, variables, introspected, self._nodes)
-        return self.response(plan, answer, request)
+        return self.response(plan, await run(plan, request, variables, introspected, self._nodes), request)
 
-    async def subscribe(self, operation: Asked, variables: VariableValues, request: Call) -> AsyncIterator[bytes]:
+    def subscribe(self, prepared: Prepared, request: Call) -> AsyncIterator[bytes]:
         """Begin a subscription and return its responses, one for each item.
 
         Raises:
             Error: It can not be begun.
         """
-        return subscribe(self, await self.plan(operation, variables), variables, request)
+        return subscribe(self, prepared.plan, prepared.variables, request)
 
     def response(self, plan: Plan, answer: Answer, request: Call) -> bytes:
         """Return the response that holds an answer (specification, section 7.1)."""
-        members = b",".join(
-            b"%b:%b" % (msgspec.json.encode(key), answer.members[key] if not isinstance(member, bytes) else member)
-            for key, member in plan.members
-        )
-        if not answer.failures:
-            return b'{"data":{%b}}' % members
-        self._log(answer, request)
-        shown = msgspec.json.encode([failure.document(request.request_id) for failure in answer.failures])
-        return b'{"errors":%b,"data":{%b}}' % (shown, members)
+        pieces = [b'{"data":{']
+        for opening, (key, member) in zip(plan.openings, plan.members, strict=True):
+            pieces += (opening, member if isinstance(member, bytes) else answer.members[key])
+        pieces.append(b"}}")
+        if answer.failures:
+            self._log(answer, request)
+            shown = msgspec.json.encode([failure.document(request.request_id) for failure in answer.failures])
+            pieces[0] = b'{"errors":%b,"data":{' % shown
+        return b"".join(pieces)
 
     def _log(self, answer: Answer, request: Call) -> None:
         log, seen = self.runtime.log, set()

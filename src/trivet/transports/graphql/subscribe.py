@@ -15,7 +15,7 @@ from graphql.execution.values import VariableValues
 from trivet.core.call import Call
 from trivet.core.error import Error, Internal
 from trivet.transports.graphql.errors import Failure
-from trivet.transports.graphql.execute import NULL, Answer, FieldCall, Run, Target
+from trivet.transports.graphql.execute import ENCODER, NULL, Answer, FieldCall, Run, Target
 from trivet.transports.graphql.plan import Plan
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def _answer(call: FieldCall, item: object) -> Answer:
     run = call.run = Run(call)
     await run.expand(item)
     answer = Answer()
-    answer.members[call.step.key] = run.encode()
+    answer.members[call.step.key] = ENCODER.encode(call.targets[0][0].value)
     answer.failures = run.failures()
     return answer
 

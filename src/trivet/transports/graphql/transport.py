@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,10 @@ CLIENT_CLOSED_REQUEST = 499
 MAX_POSITION = 256
 KEPT = [(b"cache-control", b"no-store"), (b"vary", b"accept, accept-encoding")]
 KEPT_FOR_A_WHILE = [(b"cache-control", b"no-cache"), (b"vary", b"accept, accept-encoding")]
+HEADS: dict[str | None, list[tuple[bytes, bytes]]] = {
+    media_type: [(b"content-type", media_type.encode() + b"; charset=utf-8"), NOSNIFF]
+    for media_type in (JSON, RESPONSE)
+}
 METHODS = ("GET", "POST", "OPTIONS")
 BODY = Body(parameter=None, parameters=(), type=Request, required=True, media_types=(JSON,))
 
@@ -58,8 +62,16 @@ class GraphqlCall(RestCall):
 
     __slots__ = ("asked", "media_type")
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(
+        self,
+        operation: Operation[..., Any],
+        scope: Scope,
+        receive: Receive,
+        path: str,
+        arrival: float,
+        new_request_id: Callable[[], str],
+    ) -> None:
+        RestCall.__init__(self, operation, scope, receive, path, arrival, new_request_id)
         self.protocol = "graphql"
         self.media_type = chosen(self.fields.get(b"accept"))
         self.asked: Request | None = None
@@ -145,8 +157,14 @@ class GraphqlTransport:
         assert isinstance(call, GraphqlCall)
         if call.media_type is None:
             raise NotAcceptable(available=OFFERED)
-        asked = await self._asked(call)
-        service = await self.service()
+        if call.verb not in METHODS:
+            raise MethodNotAllowed(detail="/graphql allows GET and POST.", allowed=METHODS)
+        requests.refuse_cross_site(call)
+        if call.verb == "GET":
+            asked: Request | list[Request] = requests.of_query(call.query)
+        else:
+            asked = requests.of_body(await body.read(call, BODY, self._limit), self._batch)
+        service = self._service or await self.service()
         self._watches.start(call)
         try:
             if isinstance(asked, Request):
@@ -160,21 +178,14 @@ class GraphqlTransport:
         finally:
             self._watches.stop(call)
 
-    async def _asked(self, call: GraphqlCall) -> Request | list[Request]:
-        if call.verb not in METHODS:
-            raise MethodNotAllowed(detail="/graphql allows GET and POST.", allowed=METHODS)
-        requests.refuse_cross_site(call)
-        if call.verb == "GET":
-            return requests.of_query(call.query)
-        return requests.of_body(await body.read(call, BODY, self._limit), self._batch)
-
     async def _execute(self, service: GraphqlService, asked: Request, call: GraphqlCall) -> bytes:
-        operation, variables = await service.prepare(asked)
-        if call.verb == "GET" and operation.kind == "mutation":
+        prepared = service.ready(asked) or await service.prepare(asked)
+        kind = prepared.operation.kind
+        if call.verb == "GET" and kind == "mutation":
             raise MethodNotAllowed(detail="A mutation needs POST.", allowed=("POST",))
-        if operation.kind == "subscription":
+        if kind == "subscription":
             raise NotAcceptable(detail="A subscription needs Accept: text/event-stream, or a WebSocket.")
-        return await service.execute(operation, variables, call)
+        return await service.execute(prepared, call)
 
     async def _responses(self, service: GraphqlService, asked: Request, call: GraphqlCall) -> AsyncIterator[bytes]:
         """Return the responses to an operation of any kind, one by one.
@@ -182,15 +193,16 @@ class GraphqlTransport:
         Raises:
             Error: It can not be executed.
         """
-        operation, variables = await service.prepare(asked)
-        if call.verb == "GET" and operation.kind == "mutation":
+        prepared = await service.prepare(asked)
+        kind = prepared.operation.kind
+        if call.verb == "GET" and kind == "mutation":
             raise MethodNotAllowed(detail="A mutation needs POST.", allowed=("POST",))
-        if operation.kind != "subscription":
-            return one(await service.execute(operation, variables, call))
+        if kind != "subscription":
+            return one(await service.execute(prepared, call))
         place = call.fields.get(b"last-event-id")
         if place is not None and len(place) <= MAX_POSITION:
             call.resume_after = place.decode("utf-8", "replace") or None
-        return await service.subscribe(operation, variables, call)
+        return service.subscribe(prepared, call)
 
     async def _operate(self, asked: Request, call: RestCall) -> AsyncIterator[bytes]:
         """Pass the gate with one operation that came over a WebSocket, and return its responses."""
@@ -249,12 +261,11 @@ class GraphqlTransport:
             status = 200
         await self._send(call, status, fields, refusal(error, call), send)
 
-    async def _send(
+    def _send(
         self, call: GraphqlCall, status: int, fields: list[tuple[bytes, bytes]], content: bytes, send: Send
-    ) -> None:
-        media_type = call.media_type if call.media_type in (JSON, RESPONSE) else JSON
-        fields = [(b"content-type", media_type.encode() + b"; charset=utf-8"), NOSNIFF, *fields]
-        await self._rest.reply(call, Reply(status, KEPT, fields, content), send)
+    ) -> Awaitable[None]:
+        head = HEADS.get(call.media_type, HEADS[JSON])
+        return self._rest.reply(call, Reply(status, KEPT, [*head, *fields] if fields else head, content), send)
 
 
 async def _execute(ctx: Any) -> None:

@@ -334,10 +334,10 @@ class Rest:
         given = for_reading(call.fields, self._now())
         await self._send(call, finished(reply, given, choice, self.codings, self._now), send)
 
-    async def reply(self, call: RestCall, reply: Reply, send: Send) -> None:
+    def reply(self, call: RestCall, reply: Reply, send: Send) -> Awaitable[None]:
         """Answer a request of another transport in a coding that its caller takes, or else as it is."""
         choice = self.codings.choose(call.fields.get(b"accept-encoding")) or AS_IT_IS
-        await self._send(call, finished(reply, None, choice, self.codings, self._now), send)
+        return self._send(call, finished(reply, None, choice, self.codings, self._now), send)
 
     async def options(self, scope: Scope, receive: Receive, send: Send, path: str, allow: tuple[str, ...]) -> None:
         """Answer ``OPTIONS`` with what is allowed, and a preflight with what other origins are."""
