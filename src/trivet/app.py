@@ -109,6 +109,11 @@ class App:
         _, contract, _, _, faults = self._decide()
         return contract, faults
 
+    def graph(self) -> tuple[Graph | None, list[Fault]]:
+        """Return the GraphQL types, ``None`` where none are served, and everything that keeps the app from starting."""
+        _, _, graph, _, faults = self._decide()
+        return graph, faults
+
     def _decide(self) -> tuple[Api, ProtoContract, Graph | None, Plans, list[Fault]]:
         """Read the modules, compile their tables, and collect what is wrong on every floor."""
         from trivet.data.catalog import bind, dialect_of
@@ -124,7 +129,8 @@ class App:
         contract, unfit = (ProtoContract(), []) if found else contract_of(api, self.place)
         graph: Graph | None = None
         if settings.graphql.enabled and api.operations:
-            graph, clashing = graph_of(api)
+            compared = precondition.comparing((op.operation for op in api.operations), plans) if not found else ()
+            graph, clashing = graph_of(api, compared)
             found += [*clashing, *self._documents(settings.graphql.documents)]
         return api, contract, graph, plans, found + unfit
 

@@ -62,14 +62,14 @@ def proto(app: str | None, app_dir: str, out: str, check: bool) -> int:
 @app_argument
 def sdl(app: str | None, app_dir: str) -> int:
     """Print the GraphQL contract in the Schema Definition Language."""
-    from trivet.contracts.graphql.read import graph_of
     from trivet.contracts.graphql.schema import schema_of, sdl_of
 
     loaded = load_for(app, app_dir)
-    api, faults = loaded.describe()
+    graph, faults = loaded.graph()
     if faults:
         raise FaultyApp(loaded.name, faults)
-    graph, _ = graph_of(api)
+    if graph is None:
+        raise click.UsageError(f"{loaded.name} serves no GraphQL: it has no operations, or graphql.enabled is false.")
     click.echo(sdl_of(schema_of(graph)), nl=False)
     return 0
 

@@ -83,12 +83,9 @@ def _graph(app: App) -> Graph:
         FaultyApp: With everything that is wrong.
         click.UsageError: It serves no GraphQL.
     """
-    from trivet.contracts.graphql.read import graph_of
-
-    api, faults = app.describe()
+    graph, faults = app.graph()
     if faults:
         raise FaultyApp(app.name, faults)
-    if not api.operations:
-        raise click.UsageError(f"{app.name} has no operations, so it has no GraphQL.")
-    graph, _ = graph_of(api)
+    if graph is None:
+        raise click.UsageError(f"{app.name} serves no GraphQL: it has no operations, or graphql.enabled is false.")
     return graph

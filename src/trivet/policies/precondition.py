@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 WRITES_THE_ROW = ("update", "delete")
 """Verbs that change the row itself; what else a custom method needs to be allowed is known to its handler alone."""
 
+SAID_WITH = {"graphql": "the argument ifVersion"}
+"""Where a version is named, by protocol; elsewhere in the field of that name."""
+
 UNKNOWN = Current()
 """It may exist, and nothing tells its versions apart."""
 
@@ -55,7 +58,8 @@ def precondition(operation: Operation[..., Any] | None, runtime: Runtime, next: 
     def guarded(call: Call) -> Awaitable[Outcome]:
         given = call.precondition
         if required and (given is None or given.match is None) and call.protocol != "internal":
-            raise PreconditionRequired(detail="Say with If-Match which version this change is made from.")
+            name = SAID_WITH.get(call.protocol, "If-Match")
+            raise PreconditionRequired(detail=f"Say with {name} which version this change is made from.")
         return next(call) if given is None else compared(call, given)
 
     async def compared(call: Call, given: Precondition) -> Outcome:
@@ -132,6 +136,12 @@ def subject_of(operation: Operation[..., Any], plans: Mapping[Any, Any]) -> Subj
         return None
     key: Callable[[Mapping[str, Any]], Any] = itemgetter(*names)
     return Subject(plan, key, written=verb in WRITES_THE_ROW)
+
+
+def comparing(operations: Iterable[Operation[..., Any]], plans: Mapping[Any, Any]) -> frozenset[str]:
+    """Return the ids of the operations that compare the version of a row before they change it."""
+    writing = ((operation.id, subject_of(operation, plans)) for operation in operations if operation.kind.writes)
+    return frozenset(id for id, subject in writing if subject is not None and subject.versioned)
 
 
 def check(modules: Iterable[Module], plans: Mapping[Any, Any]) -> list[Fault]:

@@ -21,7 +21,7 @@ from trivet.contracts.problem import HeadersTooLarge, MethodNotAllowed, NotReady
 from trivet.contracts.proto.package import ProtoContract
 from trivet.core.error import Error
 from trivet.policies.authorize import ScopeRequired
-from trivet.policies.precondition import subject_of
+from trivet.policies.precondition import comparing
 from trivet.runtime import Runtime
 from trivet.settings import Settings
 from trivet.transports import pages
@@ -273,10 +273,9 @@ class Front:
 
 def versions_of(api: Api, plans: Mapping[Any, Any]) -> Versions:
     """Return which operations answer with the version of a row, and which compare one before they change it."""
-    subjects = {op.id: subject_of(op.operation, plans) for op in api.operations if op.operation.kind.writes}
     return Versions(
         answered=frozenset(op.id for op in api.operations if row_state(op, plans) is not None),
-        compared=frozenset(id for id, subject in subjects.items() if subject is not None and subject.versioned),
+        compared=comparing((op.operation for op in api.operations), plans),
     )
 
 

@@ -7,7 +7,7 @@ found is answered (partial data). Fields of shapes are as nullable as the shape 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from msgspec import inspect as kinds
 from trivet.contracts.graphql.scalars import CUSTOM
 from trivet.contracts.graphql.types import (
     ABSENT,
+    IF_VERSION,
     Argument,
     ConnectionType,
     EnumType,
@@ -68,16 +69,22 @@ SCALARS: dict[type[kinds.Type], str] = {
 OBJECTS = kinds.StructType | kinds.DataclassType | kinds.TypedDictType | kinds.NamedTupleType
 
 
-def graph_of(api: Api) -> tuple[Graph, list[Fault]]:
-    """Return the GraphQL types of an app, and a fault for everything that does not fit into one schema."""
-    reader = _Reader(api)
+def graph_of(api: Api, compared: Container[str] = ()) -> tuple[Graph, list[Fault]]:
+    """Return the GraphQL types of an app, and a fault for everything that does not fit into one schema.
+
+    Args:
+        api: The model of the app.
+        compared: The ids of operations that compare the version of a row before they change it.
+    """
+    reader = _Reader(api, compared)
     reader.read()
     return reader.graph, reader.faults
 
 
 class _Reader:
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, compared: Container[str]) -> None:
         self.api = api
+        self.compared = compared
         self.graph = Graph()
         self.faults: list[Fault] = []
         self._made: dict[Any, NamedType] = {}
@@ -104,13 +111,34 @@ class _Reader:
             return
         if name in root.fields:
             return  # a fault of the model: graphql-name
+        arguments = self._arguments(op.signature.parameters, op.id, op.operation.place)
+        compares = op.id in self.compared
+        if compares:
+            self._if_version(op, arguments)
         root.fields[name] = Field(
             name,
             self._result(op).nullable(),
-            arguments=self._arguments(op.signature.parameters, op.id, op.operation.place),
+            arguments=arguments,
             operation=op,
+            compares=compares,
             description=op.operation.doc or None,
             deprecated=_deprecation(op),
+        )
+
+    def _if_version(self, op: ApiOperation, arguments: dict[str, Argument]) -> None:
+        """Add the argument that names a version; who leaves it out where it is required is refused by the policy."""
+        if IF_VERSION in arguments:
+            problem = (
+                f"{op.id}: a parameter is {IF_VERSION!r} in GraphQL, where the platform has an argument of its own"
+            )
+            self._fault("graphql-name", op.operation.place, problem, "Rename the parameter.")
+            return
+        required = op.operation.declaration.precondition == "required"
+        arguments[IF_VERSION] = Argument(
+            name=IF_VERSION,
+            wire=IF_VERSION,
+            type=Ref(of=self._scalar("Long")),
+            description=f"Refuse the change if this is not the version any more.{' Required.' if required else ''}",
         )
 
     def _root(self, name: str) -> ObjectType:

@@ -84,6 +84,10 @@ class Argument(Struct):
     description: str | None = None
 
 
+IF_VERSION = "ifVersion"
+"""The argument by which a change names the version that it is made from."""
+
+
 class Field:
     """A field of an object type.
 
@@ -96,11 +100,23 @@ class Field:
         operation: What a root field runs.
         edge: The relation that it follows.
         node: What of the platform's own it is: ``node`` or ``nodes``.
+        compares: Whether a change may name the version that it is made from, as `IF_VERSION`.
         description: What it is.
         deprecated: Why it should not be used.
     """
 
-    __slots__ = ("arguments", "deprecated", "description", "edge", "name", "node", "operation", "read", "type")
+    __slots__ = (
+        "arguments",
+        "compares",
+        "deprecated",
+        "description",
+        "edge",
+        "name",
+        "node",
+        "operation",
+        "read",
+        "type",
+    )
 
     def __init__(
         self,
@@ -112,6 +128,7 @@ class Field:
         operation: ApiOperation | None = None,
         edge: ApiEdge | None = None,
         node: str | None = None,
+        compares: bool = False,
         description: str | None = None,
         deprecated: str | None = None,
     ) -> None:
@@ -122,6 +139,7 @@ class Field:
         self.operation = operation
         self.edge = edge
         self.node = node
+        self.compares = compares
         self.description = description
         self.deprecated = deprecated
 

@@ -15,13 +15,15 @@ import msgspec
 from graphql import GraphQLError
 from graphql.execution.values import VariableValues
 
+from trivet.contracts.graphql.types import IF_VERSION
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.error import Error, Internal, InvalidArgument
-from trivet.core.idempotency import key_of
 from trivet.core.operation import Operation
 from trivet.core.page import PageRequest
+from trivet.core.precondition import Precondition
 from trivet.data.database import Contention
 from trivet.policies.follow import follow, permit
+from trivet.policies.idempotency import REPLAYED
 from trivet.transports.graphql.complete import Step, Wrong, complete
 from trivet.transports.graphql.errors import Failure
 from trivet.transports.graphql.plan import EdgeStep, Location, Pairs, Plan, RootStep, Unit
@@ -86,7 +88,7 @@ class FieldCall(Call):
         self.run = None
         step, target = self.step, self.targets[0][0]
         try:
-            step.unit.project(((None, target),), (True if step.silent else value,), self.resumed, ())
+            step.unit.project([(None, target)], (True if step.silent else value,), self.resumed, ())
         except Exception:  # anything that is not as its type says: once more, slowly
             self.run = Run(self)
             self.run.project(value)
@@ -244,6 +246,9 @@ def bound(inner: Handler) -> Handler:
             permit(step.edges, call.principal, f"What is selected from {step.field.name}")
         try:
             arguments = call.arguments = call.decode(call.variables)
+            if step.field.compares:
+                version = step.arguments.given(call.variables).get(IF_VERSION)
+                call.precondition = None if version is None else Precondition(match=frozenset((str(version),)))
         except GraphQLError as missing:
             raise InvalidArgument(detail=missing.message) from missing
         call.resumed = resumes(arguments)
@@ -263,13 +268,15 @@ class Answer:
     Attributes:
         members: The members of ``data``, encoded.
         failures: What failed.
+        replayed: The root fields that are answered with what came of them before.
     """
 
-    __slots__ = ("failures", "members")
+    __slots__ = ("failures", "members", "replayed")
 
     def __init__(self) -> None:
         self.members: dict[str, bytes] = {}
         self.failures: list[Failure] = []
+        self.replayed: list[str] = []
 
 
 async def run_root(step: RootStep, request: Call, variables: VariableValues, answer: Answer) -> Answer:
@@ -278,9 +285,8 @@ async def run_root(step: RootStep, request: Call, variables: VariableValues, ans
     assert step.field.operation is not None
     call = FieldCall(request, step.field.operation.operation, step, variables)
     try:
-        key = call.fields.get(b"idempotency-key") if call.operation and call.operation.kind.writes else None
-        if key is not None:  # one request may have several changes: each has its own place
-            call.idempotency_key = f"{key_of(key)}\0{step.key}"
+        if request.idempotency_key is not None:  # one request may have several changes: each has its own place
+            call.idempotency_key = f"{request.idempotency_key}\0{step.key}"
         outcome = await step.handler(call)
         answer.members[step.key] = outcome.body if outcome.body is not None else NULL
         if call.run is not None:
@@ -289,6 +295,8 @@ async def run_root(step: RootStep, request: Call, variables: VariableValues, ans
         answer.members[step.key] = NULL
         answer.failures.append(Failure(refused, [step.key], step.location, None))
     finally:
+        if call.notes is not None and REPLAYED in call.notes:
+            answer.replayed.append(step.key)
         call.release()
     return answer
 
@@ -317,7 +325,7 @@ def run(
     )
     if len(plan.steps) == 1:
         return next(started)
-    return _one_by_one(started, answer) if plan.kind == "mutation" else _together(started, answer)
+    return _one_by_one(started, answer) if plan.writes else _together(started, answer)
 
 
 async def _one_by_one(started: Iterable[Coroutine[Any, Any, Answer]], answer: Answer) -> Answer:

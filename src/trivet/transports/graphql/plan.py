@@ -191,11 +191,12 @@ class Plan:
         members: The members of the answer in order: a root step, or the finished bytes of ``__typename``.
         openings: What stands before the value of each member.
         steps: The root steps.
+        writes: Whether it changes something.
         introspects: The keys of root fields that ask for the schema itself.
         cost: How many objects the answer holds at most, by the variables.
     """
 
-    __slots__ = ("cost", "introspects", "kind", "members", "openings", "steps")
+    __slots__ = ("cost", "introspects", "kind", "members", "openings", "steps", "writes")
 
     def __init__(
         self,
@@ -205,6 +206,7 @@ class Plan:
         cost: Callable[[Any], int],
     ) -> None:
         self.kind = kind
+        self.writes = kind == "mutation"
         self.members = members
         self.openings = [
             b"%b%b:" % (b"," if number else b"", msgspec.json.encode(key)) for number, (key, _) in enumerate(members)

@@ -7,8 +7,10 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from trivet.core.call import Fields
 from trivet.core.decode import Decoder
 from trivet.core.error import InvalidArgument, Violation
+from trivet.core.idempotency import key_of
 from trivet.core.shape import Meta, Struct, field
 from trivet.transports.graphql.refusals import CrossSiteRequest
 from trivet.transports.rest.exchange import RestCall
@@ -95,6 +97,26 @@ def checked(request: Request) -> Request:
     if not request.query and request.document_id is None and not persisted:
         raise InvalidArgument(violations=(Violation(detail="is required", pointer="#/query"),))
     return request
+
+
+def idempotency_key(request: Request, fields: Fields) -> str | None:
+    """Return the key of the request's changes: ``extensions.idempotencyKey``, or the header field of that name.
+
+    Raises:
+        InvalidArgument: It is no key, or the two differ.
+    """
+    said = (request.extensions or {}).get("idempotencyKey")
+    if said is not None and not isinstance(said, str):
+        raise InvalidArgument(violations=(Violation(detail="is not a string", pointer=KEY),))
+    head = fields.get(b"idempotency-key")
+    own = None if said is None else key_of(said.encode())
+    key = own if head is None else key_of(head)
+    if own is not None and own != key:
+        raise InvalidArgument(violations=(Violation(detail="differs from the header field", pointer=KEY),))
+    return key
+
+
+KEY = "#/extensions/idempotencyKey"
 
 
 def refuse_cross_site(call: RestCall) -> None:

@@ -154,6 +154,8 @@ class GraphqlService:
         for opening, (key, member) in zip(plan.openings, plan.members, strict=True):
             pieces += (opening, member if isinstance(member, bytes) else answer.members[key])
         pieces.append(b"}}")
+        if answer.replayed:
+            pieces[-1] = b'},"extensions":%b}' % msgspec.json.encode({"idempotentReplayed": answer.replayed})
         if answer.failures:
             self._log(answer, request)
             shown = msgspec.json.encode([failure.document(request.request_id) for failure in answer.failures])

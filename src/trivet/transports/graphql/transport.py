@@ -38,7 +38,7 @@ from trivet.transports.rest.transport import Rest
 from trivet.transports.rest.validator import body_state
 
 if TYPE_CHECKING:
-    from trivet.transports.graphql.service import GraphqlService
+    from trivet.transports.graphql.service import GraphqlService, Prepared
 
 CLIENT_CLOSED_REQUEST = 499
 MAX_POSITION = 256
@@ -185,7 +185,17 @@ class GraphqlTransport:
             raise MethodNotAllowed(detail="A mutation needs POST.", allowed=("POST",))
         if kind == "subscription":
             raise NotAcceptable(detail="A subscription needs Accept: text/event-stream, or a WebSocket.")
-        return await service.execute(prepared, call)
+        return await self._run(service, prepared, asked, call)
+
+    def _run(self, service: GraphqlService, prepared: Prepared, asked: Request, call: GraphqlCall) -> Awaitable[bytes]:
+        """Run a query or a mutation: from here on each root field has its own deadline, never later than the call's.
+
+        The call's would cut a commit short, and take what is there already with a field that is late.
+        """
+        call.idempotency_key = requests.idempotency_key(asked, call.fields) if prepared.plan.writes else None
+        if call.alarm is not None:
+            self._runtime.alarms.disarm(call.alarm)
+        return service.execute(prepared, call)
 
     async def _responses(self, service: GraphqlService, asked: Request, call: GraphqlCall) -> AsyncIterator[bytes]:
         """Return the responses to an operation of any kind, one by one.
@@ -198,7 +208,7 @@ class GraphqlTransport:
         if call.verb == "GET" and kind == "mutation":
             raise MethodNotAllowed(detail="A mutation needs POST.", allowed=("POST",))
         if kind != "subscription":
-            return one(await service.execute(prepared, call))
+            return one(await self._run(service, prepared, asked, call))
         place = call.fields.get(b"last-event-id")
         if place is not None and len(place) <= MAX_POSITION:
             call.resume_after = place.decode("utf-8", "replace") or None
