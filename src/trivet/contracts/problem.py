@@ -8,11 +8,12 @@
     ├── UnexpectedBody          400   a body where none has a meaning (RFC 9110 section 9.3.1)
     ├── NotAcceptable           406   nothing that `Accept` allows can be sent
     ├── RequestTimeout          408   the head did not arrive in time
-    ├── BodyTooLarge            413
     ├── UrlTooLong              414
     ├── UnsupportedMediaType    415
     ├── UnsupportedContentCoding 415
     └── HeadersTooLarge         431
+    Error
+    └── BodyTooLarge            413   resource_exhausted, as gRPC says of a message that is too large
     FailedPrecondition
     ├── PreconditionFailed      412   another version than the one that was named
     └── PreconditionRequired    428   none was named, and one must be
@@ -26,7 +27,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
@@ -119,9 +120,10 @@ class RequestTimeout(InvalidArgument, status=408):
     """The head of the request did not arrive in time."""
 
 
-class BodyTooLarge(InvalidArgument, status=413):
+class BodyTooLarge(Error, status=413):
     """The body is too large."""
 
+    code: ClassVar[Code] = Code.RESOURCE_EXHAUSTED
     limit: Bytes
 
 

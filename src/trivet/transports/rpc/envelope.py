@@ -6,7 +6,7 @@ import struct
 import zlib
 
 from trivet.contracts.problem import BodyTooLarge
-from trivet.core.error import InvalidArgument, Unimplemented, Violation
+from trivet.core.error import Internal, InvalidArgument, Unimplemented, Violation
 
 COMPRESSED = 1
 CONNECT_END = 2
@@ -32,6 +32,13 @@ class OneMessageExpected(Unimplemented):
     """This method takes exactly one message."""
 
 
+class CompressionUnannounced(Internal):
+    """The message is compressed, but the head of the request names no compression.
+
+    The code is the one that gRPC wants for it.
+    """
+
+
 def enveloped(message: bytes, flags: int = 0) -> bytes:
     """Return a message in its envelope."""
     return head(flags, len(message)) + message
@@ -48,6 +55,7 @@ def opened(content: bytes, limit: int, gzip: bool) -> bytes:
     Raises:
         OneMessageExpected: There is none, or more than one.
         BodyTooLarge: It is larger than `limit`.
+        CompressionUnannounced: It is compressed without a word.
         InvalidArgument: The envelope is broken.
     """
     if not content:
@@ -68,7 +76,7 @@ def opened(content: bytes, limit: int, gzip: bool) -> bytes:
     if not flags:
         return message
     if not gzip:
-        raise broken("the message is compressed, but the head of the request names no compression")
+        raise CompressionUnannounced
     return inflated(message, limit)
 
 
