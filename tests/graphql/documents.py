@@ -28,7 +28,8 @@ class Documents:
 
     Args:
         graph: The types.
-        values: What arguments get, by name; others are left out, or drawn by their type.
+        values: What arguments get, by name or as ``field.name``; others are left out, or drawn by their type.
+        roots: The root fields that are asked for; all of them where nothing is said.
     """
 
     def __init__(self, graph: Graph, values: dict[str, st.SearchStrategy[str]], roots: set[str] | None = None) -> None:
@@ -92,7 +93,7 @@ class Documents:
         return fields if depth > 0 else flat or fields
 
     def _field(self, draw: st.DrawFn, field: Field, depth: int, fragments: dict[str, str]) -> str:
-        arguments = [given for argument in field.arguments.values() if (given := self._argument(draw, argument))]
+        arguments = [given for argument in field.arguments.values() if (given := self._argument(draw, field, argument))]
         shown = f"({', '.join(arguments)})" if arguments else ""
         alias = f"a{abs(hash((field.name, shown))) % 10**6}: " if shown or draw(st.integers(0, 3)) == 0 else ""
         if alias and field.arguments and not shown:
@@ -102,8 +103,8 @@ class Documents:
             below = " " + (self._set(draw, field.type.named, depth - 1, fragments) if depth > 0 else "{ __typename }")
         return f"{alias}{field.name}{shown}{self._condition(draw)}{below}"
 
-    def _argument(self, draw: st.DrawFn, argument: Argument) -> str | None:
-        strategy = self.values.get(argument.name)
+    def _argument(self, draw: st.DrawFn, field: Field, argument: Argument) -> str | None:
+        strategy = self.values.get(f"{field.name}.{argument.name}", self.values.get(argument.name))
         if strategy is None and isinstance(argument.type.named, EnumType) and not argument.type.many:
             strategy = st.sampled_from(list(argument.type.named.values.values()))
         if strategy is None or isinstance(argument.type.named, InputType):

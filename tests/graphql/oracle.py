@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from graphql import (
@@ -17,7 +18,7 @@ from graphql import (
     validate,
 )
 
-from trivet.contracts.graphql.schema import schema_of
+from trivet.contracts.graphql.schema import read_global_id, schema_of
 from trivet.contracts.graphql.types import EnumType, Field, Graph, Ref
 from trivet.contracts.schema import as_json
 from trivet.core.context import Read
@@ -51,7 +52,7 @@ def _long(value: Any) -> int:
 
 
 async def answer(
-    client: Client, schema: GraphQLSchema, source: str, variables: Mapping[str, Any]
+    client: Client, graph: Graph, schema: GraphQLSchema, source: str, variables: Mapping[str, Any]
 ) -> tuple[Any, list[list[str | int]]]:
     """Return data and the paths of errors."""
     document = parse(source)
@@ -66,7 +67,7 @@ async def answer(
         return fetched(field, value, given)
 
     async def fetched(field: Field, value: Any, given: Mapping[str, Any]) -> Any:
-        found = _plain(await _fetched(client, field, value, given), field.type)
+        found = _plain(await _fetched(client, graph, field, value, given), field.type)
         if given.get("after") is not None:
             resumed.append(found)
         return found
@@ -81,15 +82,19 @@ async def answer(
 ENCODE = msgspec.json.Encoder(decimal_format="string").encode
 
 
-async def _fetched(client: Client, field: Field, value: Any, given: Mapping[str, Any]) -> Any:
+async def _fetched(client: Client, graph: Graph, field: Field, value: Any, given: Mapping[str, Any]) -> Any:
+    if field.node == "node":
+        return await _node(client, graph, given["id"])
+    if field.node == "nodes":
+        return [await _node_or_error(client, graph, id) for id in given["ids"]]
     if field.operation is not None:
-        arguments = decoder_of(field)(given, Cursors.NONE)
+        arguments = decoder_of(field)(given, Cursors.ALL)
         operation = field.operation.operation
         result = await client.call(operation, **arguments)
         return True if operation.signature.result in (None, type(None)) else result
     assert field.edge is not None
     edge = field.edge.edge
-    arguments = decoder_of(field)(given, Cursors.NONE)
+    arguments = decoder_of(field)(given, Cursors.ALL)
     async with client.context(edge.module, write=False) as ctx:
         found = await edge.resolver(Read(ctx._work, edge.module), [value], **arguments)
     if isinstance(found[0], NotFound | PermissionDenied):
@@ -97,6 +102,23 @@ async def _fetched(client: Client, field: Field, value: Any, given: Mapping[str,
     if isinstance(found[0], Error):
         raise found[0]
     return found[0]
+
+
+async def _node(client: Client, graph: Graph, text: str) -> Any:
+    found = read_global_id(text)
+    if found is None or found[0] not in graph.nodes:
+        raise GraphQLError("no global id")
+    try:
+        return await client.call(graph.nodes[found[0]][0].operation, id=UUID(found[1]))
+    except NotFound:
+        return None
+
+
+async def _node_or_error(client: Client, graph: Graph, text: str) -> Any:
+    try:
+        return await _node(client, graph, text)
+    except GraphQLError as refused:
+        return refused
 
 
 def _plain(value: Any, ref: Ref) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import subprocess
 import sys
@@ -87,6 +88,34 @@ async def test_a_long_document_is_read_in_a_thread_once_for_all_who_ask(monkeypa
     assert len({id(document) for document in found}) == 1
     assert len(where) == 1
     assert where[0] is not threading.main_thread()
+
+
+@pytest.mark.parametrize(
+    ("source", "here"),
+    [
+        ("{ tree(size: 1) { name size flat { id text } } }", True),
+        ("{ tree(size: 1) { " + "name " * 30 + "} }", False),
+        ("{ tree(" + " ".join(f"a{n}: 1" for n in range(80)) + ") { name } }", False),
+        ("{ tree(size: 1) { " + "twin { name } " * 35 + "} }", False),
+        ("{ tree(size: 1) { " + "...F " * 30 + "} } fragment F on Tree { name twin { name } }", False),
+    ],
+    ids=["plain", "repeated", "arguments", "merged", "fragments"],
+)
+async def test_short_documents_stay_on_the_event_loop_only_if_there_is_little_to_do(
+    source: str, here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(source) <= documents.INLINE_LENGTH
+    subject, where = planner(), []
+    validate = subject._reader.validate
+
+    def noted(document: documents.Document) -> documents.Document:
+        where.append(threading.current_thread() is threading.main_thread())
+        return validate(document)
+
+    monkeypatch.setattr(subject._reader, "validate", noted)
+    with contextlib.suppress(DocumentInvalid):
+        await subject.document(source)
+    assert where == [here]
 
 
 async def test_too_many_new_documents_at_once_are_refused() -> None:

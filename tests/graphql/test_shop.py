@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from graphql import get_introspection_query, validate_schema
 
 from shop.app import app
 from trivet.app import Seeding
+from trivet.cli.graphql import command
 from trivet.contracts.graphql.read import graph_of
 from trivet.contracts.graphql.schema import schema_of
 from trivet.core.principal import DEVELOPER
@@ -68,6 +70,24 @@ async def test_a_level_is_one_statement_for_each_edge(shop: Client, monkeypatch:
     statements.count = 0
     await ask(shop, DEEP.replace("100", "2"))
     assert statements.count == 4
+
+
+def test_a_plan_is_shown_with_its_calls_batches_and_cost() -> None:
+    source = (
+        "{ orders(first: 100) { nodes { customer { orders(first: 2) { nodes { id } } } lines { product { name } } } } }"
+    )
+    shown = CliRunner().invoke(command, ["plan", "-", "shop.app:app", "--app-dir", "examples"], input=source)
+    assert shown.output.splitlines() == [
+        "query, at most 2601 objects",
+        "",
+        "orders: 1 call of orders.list_orders -> OrderConnection",
+        "  level 2",
+        "    orders.nodes.customer: 1 batch of Order.customer -> Customer, 100 parents, 100 objects at most",
+        "    orders.nodes.lines.product: 1 batch of OrderLine.product -> Product, 1000 parents, 1000 objects at most",
+        "  level 3",
+        "    orders.nodes.customer.orders: 1 batch of Customer.orders -> OrderConnection, 100 parents, "
+        "200 objects at most",
+    ]
 
 
 async def test_every_cursor_leads_on(shop: Client) -> None:

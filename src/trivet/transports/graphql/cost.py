@@ -14,7 +14,7 @@ from graphql.execution.values import VariableValues
 
 from trivet.contracts.graphql.types import ConnectionType, Ref
 from trivet.core.page import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
-from trivet.transports.graphql.plan import EdgeStep, RootStep, Selection, Unit
+from trivet.transports.graphql.plan import EdgeStep, Entry, RootStep, Selection, Unit
 
 LIST_SIZE = 10
 """How many items a list without a size of its own counts as."""
@@ -71,13 +71,14 @@ def _members(unit: Unit, entries: Sequence[Any], variables: VariableValues) -> i
             total += _value(entry.edge, variables)
         elif entry.selection is not None:
             inner = below(unit, entry.selection, variables) - 1  # a shape inside of a shape is part of it
-            total += inner * (LIST_SIZE if entry.type.many and not _of_page(entry) else 1)
+            total += inner * size_within(entry)
     return total
 
 
-def _of_page(entry: Any) -> bool:
-    """Whether a list is the items of a page, whose size is counted where the page is asked for."""
-    return entry.field is not None and entry.field.read is not None and entry.field.read in PAGE_LISTS
+def size_within(entry: Entry) -> int:
+    """Return how many objects a field of a shape counts as; the items of a page are counted where it is asked for."""
+    of_page = entry.field is not None and entry.field.read in PAGE_LISTS
+    return LIST_SIZE if entry.type.many and not of_page else 1
 
 
 PAGE_LISTS = ("{o}.items", "edges_of({o})")

@@ -1,7 +1,8 @@
 """Documents: parsed, counted and validated once, by graphql-core, and kept with their plans in a bounded cache.
 
 What is expensive runs in a thread of its own, one document after the other, so that the event loop answers others in
-the meantime; a document that several requests bring at once is looked at once.
+the meantime; a document that several requests bring at once is looked at once. Whether it is expensive is counted: a
+short document is parsed and counted where it arrives, and stays there only if there is little to validate in it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ from trivet.transports.graphql.refusals import DocumentInvalid, OperationUnknown
 T = TypeVar("T")
 
 INLINE_LENGTH = 600
-"""Documents up to this many characters are looked at where they arrive: a thread would cost as much."""
+"""Documents up to this many characters are parsed and counted where they arrive: a thread would cost as much."""
+
+INLINE_WORK = 60
+"""Up to this much work they are validated and planned there as well: in less time than two threads take turns."""
 
 MAX_ERRORS = 10
 """How many things that are wrong with a document are listed."""
@@ -64,20 +68,22 @@ class Operation:
 
 
 class Document:
-    """A valid document.
+    """A document that may be asked about; it is valid once `Reader.validate` says nothing.
 
     Attributes:
         source: As it came.
         node: As it was parsed.
+        work: How much there is to look at in it, as it was counted.
         fragments: By name.
         operations: By name; `""` for one without.
     """
 
-    __slots__ = ("__weakref__", "fragments", "node", "operations", "source")
+    __slots__ = ("__weakref__", "fragments", "node", "operations", "source", "work")
 
-    def __init__(self, source: str, node: DocumentNode) -> None:
+    def __init__(self, source: str, node: DocumentNode, work: int) -> None:
         self.source = source
         self.node = node
+        self.work = work
         self.fragments = {d.name.value: d for d in node.definitions if isinstance(d, FragmentDefinitionNode)}
         self.operations = {
             d.name.value if d.name else "": Operation(d, self)
@@ -119,11 +125,11 @@ class Reader:
             self._rules.append(NoSchemaIntrospectionCustomRule)
         self._suggestions = suggestions
 
-    def read(self, source: str) -> Document:
-        """Return the document.
+    def parse(self, source: str) -> Document:
+        """Return the document, parsed and counted.
 
         Raises:
-            DocumentInvalid: With what is wrong.
+            DocumentInvalid: It is none.
             DocumentRefused: It asks for too much.
         """
         try:
@@ -132,13 +138,26 @@ class Reader:
             raise DocumentInvalid([wrong]) from None
         except RecursionError:
             raise DocumentInvalid([GraphQLError("The document is nested too deeply.")]) from None
-        count(node, self._limits)
+        counted = count(node, self._limits)
+        work = max(counted.visits + counted.pairs, (node.token_count or 0) // 2)  # arguments are no visits
+        return Document(source, node, work)
+
+    def validate(self, document: Document) -> Document:
+        """Return the document.
+
+        Raises:
+            DocumentInvalid: With what is wrong.
+        """
         problems = validate(
-            self._schema, node, self._rules, max_errors=MAX_ERRORS, hide_suggestions=not self._suggestions
+            self._schema, document.node, self._rules, max_errors=MAX_ERRORS, hide_suggestions=not self._suggestions
         )
         if problems:
             raise DocumentInvalid(problems)
-        return Document(source, node)
+        return document
+
+    def read(self, source: str) -> Document:
+        """Return the document, parsed, counted and validated; see both."""
+        return self.validate(self.parse(source))
 
 
 class Planner:
@@ -194,20 +213,28 @@ class Planner:
         """
         found = self._documents.get(source)
         if found is None:
-            found = await self._once(source, source, lambda: _outcome(lambda: self._reader.read(source)))
+            found = await self._read(source)
             self._documents.put(source, found, len(source) + OVERHEAD)
         if isinstance(found, Error):
             raise found.with_traceback(None)
         return found
 
-    async def _once(self, key: Any, source: str, make: Callable[[], T]) -> T:
-        """Return what is made: here where it is cheap, else in the thread, once for all who wait for it.
+    async def _read(self, source: str) -> Document | Error:
+        if len(source) > INLINE_LENGTH:
+            return await self._once(source, lambda: _outcome(lambda: self._reader.read(source)))
+        parsed = _outcome(lambda: self._reader.parse(source))
+        if isinstance(parsed, Error):
+            return parsed
+        if parsed.work <= INLINE_WORK:
+            return _outcome(lambda: self._reader.validate(parsed))
+        return await self._once(source, lambda: _outcome(lambda: self._reader.validate(parsed)))
+
+    async def _once(self, key: Any, make: Callable[[], T]) -> T:
+        """Return what is made in the thread, once for all who wait for it.
 
         Raises:
             PlannerBusy: Too many are waiting.
         """
-        if len(source) <= INLINE_LENGTH:
-            return make()
         waiting = self._waiting.get(key)
         if waiting is None:
             if len(self._waiting) >= MAX_WAITING:
@@ -250,9 +277,11 @@ class Planner:
         if plan is None:
             document = operation.document
             conditions = dict(zip(operation.conditions, said, strict=True))
-            plan = await self._once(
-                key, document.source, lambda: self._compiler.plan(operation.node, document.fragments, conditions)
-            )
+
+            def compiled() -> Plan:
+                return self._compiler.plan(operation.node, document.fragments, conditions)
+
+            plan = compiled() if document.work <= INLINE_WORK else await self._once(key, compiled)
             self._plans.put(key, plan, len(document.source) + OVERHEAD)
         return plan
 

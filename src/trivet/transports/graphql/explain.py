@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from graphql.execution.values import VariableValues
 
-from trivet.transports.graphql.cost import size_of
-from trivet.transports.graphql.plan import EdgeStep, Plan, RootStep, Unit
+from trivet.transports.graphql.cost import size_of, size_within
+from trivet.transports.graphql.plan import EdgeStep, Plan, RootStep, Selection, Unit
 
 
 def explain(plan: Plan, variables: VariableValues) -> Iterator[str]:
@@ -30,22 +30,33 @@ def _levels(root: RootStep, variables: VariableValues) -> Iterator[str]:
     level: list[tuple[str, int, Unit]] = [(root.key, count, root.unit)]
     number = 1
     while level:
-        deeper: list[tuple[str, int, Unit]] = []
-        for path, objects, unit in level:
-            for step in unit.edges:
-                deeper.append(_edge(path, objects, step, variables))
-        if deeper:
+        found = [
+            (step, f"{path}.{'.'.join(below)}", parents * times)
+            for path, parents, unit in level
+            for step, below, times in _edges(unit.selection, (), 1)
+        ]
+        level = []
+        if found:
             number += 1
             yield f"  level {number}"
-        for (path, objects, _), step in zip(deeper, (step for _, _, unit in level for step in unit.edges), strict=True):
+        for step, path, parents in found:
+            objects = parents * size_of(step.field.type, step.arguments.given(variables))
             source = f"{step.edge.edge.source.__name__}.{step.edge.name}"
-            yield f"    {path}: 1 batch of {source} -> {step.field.type}, at most {objects} objects"
-        level = deeper
+            yield f"    {path}: 1 batch of {source} -> {step.field.type}, {parents} parents, {objects} objects at most"
+            level.append((path, objects, step.unit))
 
 
-def _edge(path: str, parents: int, step: EdgeStep, variables: VariableValues) -> tuple[str, int, Unit]:
-    size = size_of(step.field.type, step.arguments.given(variables))
-    return f"{path}.{step.key}", parents * size, step.unit
+def _edges(
+    selection: Selection | None, path: tuple[str, ...], times: int
+) -> Iterator[tuple[EdgeStep, tuple[str, ...], int]]:
+    """Yield the edges that are followed from one object, where they stand, and from how many places at most."""
+    for branch in selection.branches if selection is not None else ():
+        for entry in branch.entries:
+            here = (*path, entry.key)
+            if entry.edge is not None:
+                yield entry.edge, here, times
+            else:
+                yield from _edges(entry.selection, here, times * size_within(entry))
 
 
 def sources(plan: Plan) -> Iterator[str]:

@@ -26,7 +26,7 @@ from trivet.transports.graphql.refusals import DocumentRefused
 MAX_VISITS = 5_000
 """How many fields and fragments are looked at in one document, fragments expanded."""
 
-MAX_PAIRS = 20_000
+MAX_PAIRS = 5_000
 """How many pairs of fields with one name validation may have to compare."""
 
 MAX_OPERATIONS = 20

@@ -1,0 +1,120 @@
+"""Random documents, answered by plans and by graphql-core's executor: the same data, and errors in the same places.
+
+How many are drawn for each root says ``DOCUMENTS``; a run of the suite draws as many as it has time for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from graphql import GraphQLSchema, parse, validate
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tests.graphql import oracle
+from trivet.contracts.graphql.types import Graph
+from trivet.testing import Client
+
+T = TypeVar("T")
+
+DOCUMENTS_DRAWN = int(os.environ.get("DOCUMENTS", "120"))
+
+
+def canonical(data: Any, path: list[str | int]) -> tuple[str | int, ...]:
+    """Return the path of the ``null`` that an error led to: the error's own, or one above it."""
+    value = data
+    for depth, step in enumerate(path):
+        if value is None:
+            return tuple(path[:depth])
+        value = value[step]
+    assert value is None, path
+    return tuple(path)
+
+
+def compare(source: str, expected: Any, wanted: list[Any], found: dict[str, Any]) -> None:
+    """Compare an answer with what is expected, and with the paths of the errors that are.
+
+    The data are identical. Each null that an error led to has at least one error at or under it on both sides, and
+    errors outside of what was nulled have the same paths.
+    """
+    assert found["data"] == expected, source
+    paths = [error["path"] for error in found.get("errors", ())]
+    theirs, ours = {canonical(expected, p) for p in wanted}, {canonical(expected, p) for p in paths}
+    assert ours == theirs, source
+    here = {tuple(path) for path in wanted if canonical(expected, path) == tuple(path)}
+    assert here <= {tuple(path) for path in paths}, source
+
+
+class Session:
+    """One client for all documents of a test.
+
+    Args:
+        client: Of the app.
+        graph: Its types.
+    """
+
+    def __init__(self, client: Client, graph: Graph) -> None:
+        self.client = client
+        self.graph = graph
+        self.schema: GraphQLSchema = oracle.oracle_schema(graph)
+        self._loop = asyncio.new_event_loop()
+        self.run(client.__aenter__())
+
+    def run(self, awaitable: Awaitable[T]) -> T:
+        """Run something to its end."""
+        return self._loop.run_until_complete(awaitable)
+
+    def check(self, source: str, variables: dict[str, Any]) -> int:
+        """Compare both answers to a document, and return how many errors are in it."""
+        expected, wanted = self.run(oracle.answer(self.client, self.graph, self.schema, source, variables))
+        response = self.run(self.client.post("/graphql", json={"query": source, "variables": variables}))
+        found = response.json()
+        assert "data" in found, (source, found)
+        compare(source, expected, wanted, found)
+        return len(wanted)
+
+    def close(self) -> None:
+        """End the app."""
+        self.run(self.client.__aexit__())
+        self._loop.close()
+
+
+def draw(session: Session, documents: st.SearchStrategy[tuple[str, dict[str, Any]]], say: Callable[[str], None]) -> int:
+    """Compare the answers to many documents, and return how many of them were valid.
+
+    Args:
+        session: Answers them.
+        documents: With their variables.
+        say: Takes what came of it, for people.
+    """
+    seen = failing = 0
+
+    @settings(
+        max_examples=DOCUMENTS_DRAWN,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+    )
+    @given(documents)
+    def examples(drawn: tuple[str, dict[str, Any]]) -> None:
+        nonlocal seen, failing
+        source, variables = drawn
+        source = used_only(source)
+        assume(not validate(session.schema, parse(source)))
+        seen += 1
+        failing += session.check(source, variables) > 0
+
+    examples()
+    say(f"{seen:,} documents compared, {failing:,} with errors in the answer")
+    return seen
+
+
+def used_only(source: str) -> str:
+    """Return the document with only the variables that it uses declared."""
+    head, _, rest = source.partition(")")
+    kind, _, declared = head.partition("(")
+    used = [one for one in declared.split(", ") if one.split(":")[0] in rest]
+    return f"{kind}({', '.join(used)}){rest}" if used else f"{kind}{rest}"
