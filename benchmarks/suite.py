@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import graphql, orders, products
+from benchmarks import graphql, orders, products, rpc
 from benchmarks.comparison import Case
 from benchmarks.effort import Effort
 from benchmarks.growth import Growth
@@ -37,7 +37,15 @@ class Benchmark(Protocol):
         ...
 
 
-SUITE: tuple[Benchmark, ...] = (orders.ORDER, products.PRODUCT, products.PRODUCTS, graphql.GRAPHQL, Growth(), Startup())
+SUITE: tuple[Benchmark, ...] = (
+    orders.ORDER,
+    products.PRODUCT,
+    products.PRODUCTS,
+    graphql.GRAPHQL,
+    rpc.RPC,
+    Growth(),
+    Startup(),
+)
 
 
 class Unknown(Exception):

@@ -119,12 +119,11 @@ class ConnectStream(Speech):
         await self.start(call, fields)
         await self.body(b"", more=True)  # a head goes out with the first piece of the body
 
-    async def item(self, message: bytes) -> None:
-        """Send one message of a stream."""
+    def item(self, message: bytes) -> bytes:
+        """Return one message of a stream as it is sent."""
         if self._gzip and len(message) >= envelope.COMPRESS_FROM_BYTES:
-            await self.body(enveloped(deflated(message), envelope.COMPRESSED), more=True)
-        else:
-            await self.body(enveloped(message), more=True)
+            return enveloped(deflated(message), envelope.COMPRESSED)
+        return enveloped(message)
 
     async def end(self, call: RpcCall, status: Status | None) -> None:
         """End a stream: the status is its last message."""

@@ -66,7 +66,7 @@ class RpcCall(Call):
 class Speech:
     """How one request is read and answered; each protocol has a subclass.
 
-    An answer is either `reply`, or `begin`, any number of `item` and `end`, or `fail` alone.
+    An answer is either `reply`, or `begin`, any number of `piece` made of items, and `end`, or `fail` alone.
 
     Args:
         format: Of its messages.
@@ -109,9 +109,13 @@ class Speech:
         """Begin a stream of messages."""
         raise NotImplementedError
 
-    async def item(self, message: bytes) -> None:
-        """Send one message of a stream."""
+    def item(self, message: bytes) -> bytes:
+        """Return one message of a stream as it is sent."""
         raise NotImplementedError
+
+    async def piece(self, content: bytes) -> None:
+        """Send a part of the body after which more comes."""
+        await self.body(content, more=True)
 
     async def end(self, call: RpcCall, status: Status | None) -> None:
         """End a stream, with a status where it failed."""

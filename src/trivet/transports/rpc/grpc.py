@@ -55,12 +55,11 @@ class Grpc(Speech):
         await self.start(call, fields, trailers=True)
         await self.body(b"", more=True)  # a head goes out with the first piece of the body
 
-    async def item(self, message: bytes) -> None:
-        """Send one message of a stream."""
+    def item(self, message: bytes) -> bytes:
+        """Return one message of a stream as it is sent."""
         if self._gzip and len(message) >= envelope.COMPRESS_FROM_BYTES:
-            await self.piece(enveloped(deflated(message), envelope.COMPRESSED))
-        else:
-            await self.piece(enveloped(message))
+            return enveloped(deflated(message), envelope.COMPRESSED)
+        return enveloped(message)
 
     async def end(self, call: RpcCall, status: Status | None) -> None:
         """End a stream."""
@@ -70,10 +69,6 @@ class Grpc(Speech):
         """Answer with trailers only: the status stands in the head, so that every server can send it."""
         await self.start(call, [(b"content-type", self.content_type), ACCEPTED, *status.grpc()])
         await self.body(b"")
-
-    async def piece(self, content: bytes) -> None:
-        """Send a part of the body after which more comes."""
-        await self.body(content, more=True)
 
     async def last(self, content: bytes, trailers: Fields) -> None:
         """Send the last part of the body, and the status."""

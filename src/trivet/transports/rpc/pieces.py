@@ -71,6 +71,10 @@ def write_signed(value: int) -> bytes:
     Raises:
         OverflowError: It has more than 64 bits.
     """
+    if 0 <= value < 1 << 14:
+        return SMALL[value] if value < 128 else bytes((value & 127 | 128, value >> 7))
+    if 0 <= value < 1 << 21:
+        return bytes((value & 127 | 128, value >> 7 & 127 | 128, value >> 14))
     if not -SIGN <= value < SIGN:
         raise OverflowError(f"{value} is no int64")
     return write_varint(value & MASK64)

@@ -105,7 +105,7 @@ class Reflection:
                 content, waiting = waiting[envelope.HEAD_BYTES : end], waiting[end:]
                 if flags & envelope.COMPRESSED:
                     content = envelope.inflated(content, MAX_REQUEST)
-                await call.speech.item(encode(self._answer(decode(content))))
+                await call.speech.piece(call.speech.item(encode(self._answer(decode(content)))))
             if not event.get("more_body", False):
                 if waiting:
                     raise envelope.broken("the last message is cut")

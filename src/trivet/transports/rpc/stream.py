@@ -1,6 +1,7 @@
 """Streams on their way to readers: at the reader's pace, until it goes away or the process is about to end.
 
-Nothing is buffered: the next item is asked for when the last one is sent. A reader that goes away is heard of by a
+Nothing is kept for a slow reader: the next item is asked for when the last ones are sent, and only items that are there
+without waiting are sent `together`. A reader that goes away is heard of by a
 task of its own; a process that drains ends its streams with `Draining`, and readers continue elsewhere after the last
 position that they saw.
 """
@@ -14,6 +15,7 @@ from typing import Any
 from trivet.core.error import Code, Error, Internal, Unavailable
 from trivet.transports.rpc.exchange import RpcCall
 from trivet.transports.rpc.status import Status
+from trivet.transports.rpc.together import Together
 
 
 class Draining(Unavailable):
@@ -75,14 +77,19 @@ class Streams:
         listener = asyncio.ensure_future(reading.listen())
         self._open.add(reading)
         failed: Error | None = None
+        together = Together(call.speech.piece)
         try:
             await call.speech.begin(call)
             item = call.speech.item
             if self._ending:
                 raise Draining(retry_after=0)
-            async for each in items:
+            while True:
+                try:
+                    each = await together.next(items)
+                except StopAsyncIteration:
+                    break
                 place = call.position
-                await item(write(each, None if place is None else str(place)))
+                await together.add(item(write(each, None if place is None else str(place))))
         except Error as refused:
             failed = refused
         except asyncio.CancelledError:
@@ -105,4 +112,5 @@ class Streams:
             return
         if failed is not None:
             call.code, call.error = failed.code, call.error or failed
+        await together.flush()
         await call.speech.end(call, None if failed is None else self._status(call, failed))

@@ -11,7 +11,10 @@ what comes in, so that every protocol has one validation. The generated function
             if t > 127: t, p = varint(b, p - 1)
             if t == 10:
                 n = b[p]; p += 1
-                if n > 127: n, p = varint(b, p - 1)
+                if n > 127:
+                    s = b[p]
+                    if s > 127: n, p = varint(b, p - 1)
+                    else: n += (s - 1) << 7; p += 1
                 q = p + n
                 d['amount'] = str(b[p:q], 'utf-8')
                 p = q
@@ -290,10 +293,10 @@ class Wire:
             number = field.number
             yield f"    x{number} = {'v' if message.form is Form.BOX else f'v.get({field.key!r})'}"
             yield f"    if x{number} is None:"
-            yield f"        h{number} = x{number} = b''"
+            yield f"        h{number} = {f'x{number} = ' if _in_two(field) else ''}b''"
             yield "    else:"
             yield from (f"        {line}" for line in self._write(field))
-            pieces_ += [f"h{number}", f"x{number}"]
+            pieces_ += [f"h{number}", f"x{number}"] if _in_two(field) else [f"h{number}"]
         yield (
             f"    return b''.join(({', '.join(pieces_)}{',' if len(pieces_) == 1 else ''}))"
             if pieces_
@@ -308,7 +311,7 @@ class Wire:
             yield f"    if {self._matches(field.type)}:"
             yield f"        x{field.number} = v"
             yield from (f"        {line}" for line in self._write(field))
-            yield f"        return h{field.number} + x{field.number}"
+            yield f"        return h{field.number}{f' + x{field.number}' if _in_two(field) else ''}"
         yield f"    raise TypeError({message.name!r})"
 
     def _matches(self, type_: FieldType) -> str:
@@ -321,7 +324,10 @@ class Wire:
         return f"g == {type_.tag[1]!r}" if type_.tag else "type(v) is dict"
 
     def _write(self, field: Field) -> Iterator[str]:
-        """Yield what turns ``x`` of the field's number into its content, and ``h`` into what stands before it."""
+        """Yield what turns ``x`` of the field's number into its content, and ``h`` into what stands before it.
+
+        A single number needs no ``x``: all of it is in ``h``.
+        """
         x, h = f"x{field.number}", f"h{field.number}"
         tag = self._tag(field.number, LENGTH)
         if field.map_key is not None:
@@ -351,7 +357,6 @@ class Wire:
             yield f"{h} = {_sized(tag)}"
         else:
             yield f"{h} = {self._piece(field.type, x, field.number)}"
-            yield f"{x} = b''"
 
     def _piece(self, type_: FieldType, value: str, number: int) -> str:
         """Return the expression for a whole field that is not repeated."""
@@ -401,13 +406,26 @@ def malformed_message(problem: str) -> InvalidArgument:
     return InvalidArgument(detail="The message is not valid protobuf.", violations=(Violation(detail=problem),))
 
 
-NUMBER = ["n = b[p]; p += 1", "if n > 127: n, p = varint(b, p - 1)"]
+NUMBER = [
+    "n = b[p]; p += 1",
+    "if n > 127:",
+    "    s = b[p]",
+    "    if s > 127: n, p = varint(b, p - 1)",
+    "    else: n += (s - 1) << 7; p += 1",
+]
+"""Reads a number; one of two bytes without a call."""
+
 SIZE = [*NUMBER, "q = p + n"]
 SIZE_WITHIN = [*SIZE, "if q > e: raise Malformed(END)"]
 
 
 def _move(wire_type: int) -> list[str]:
     return {LENGTH: ["p = q"], FIXED64: ["p += 8"]}.get(wire_type, [])
+
+
+def _in_two(field: Field) -> bool:
+    """Whether what stands before a field's content is kept apart from it."""
+    return not field.single or _wire_type(field.type) == LENGTH
 
 
 def _wire_type(type_: FieldType) -> int:
