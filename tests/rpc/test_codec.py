@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from google.protobuf import json_format
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from tests.rpc.everything import Everything, Leaf, classes, everything, message
 from trivet import InvalidArgument
 from trivet.transports.rpc.codec import KEPT
+from trivet.transports.rpc.pieces import read_duration, write_varint
 from trivet.transports.rpc.protojson import ProtoJson
 from trivet.transports.rpc.wire import Wire
 
@@ -159,3 +162,11 @@ def test_json_members_that_are_not_known_or_said_twice_are_refused(document: Any
 def test_json_that_is_no_object_is_refused(document: bytes) -> None:
     with pytest.raises(InvalidArgument):
         JSON.decoder(MESSAGE)(document)
+
+
+@pytest.mark.parametrize("nanos", [2**31, 2**32 + 7, 2**63 - 2**20, 2**64 - 1, 2**64 - 2**33 - 5])
+def test_nanoseconds_of_more_than_32_bits_are_read_as_google_reads_them(nanos: int) -> None:
+    data = b"\x10" + write_varint(nanos)
+    google = Duration.FromString(data).nanos
+    told = read_duration(data, 0, len(data))
+    assert told == (timedelta(microseconds=round(google / 1000)) if abs(google) < 10**9 else f"0.{google:09d}")

@@ -115,11 +115,10 @@ def _pair(data: bytes, at: int, end: int) -> tuple[int, int]:
         tag, at = read_varint(data, at)
         if tag in (8, 16):
             value, at = read_varint(data, at)
-            value = value - 2**64 if value >= SIGN else value
             if tag == 8:
-                seconds = value
-            else:
-                nanos = value
+                seconds = value - 2**64 if value >= SIGN else value
+            else:  # an int32, of which protobuf reads the lower half of what came
+                nanos = (value + 2**31) % 2**32 - 2**31
         else:
             at = skip(data, at, tag)
     if at != end:
