@@ -23,6 +23,8 @@ IDENTITY = "identity"
 GZIP_LEVEL, BROTLI_QUALITY, ZSTD_LEVEL = 4, 4, 3
 """Where each takes about as long as it took to make the body; the next step costs more than it saves."""
 
+NO_CODING = "Accept-Encoding allows no coding that can be sent."
+
 LARGE_BYTES = 64 * 1024
 """A body from this size on is compressed in a thread: it takes longer than the event loop may be kept."""
 
