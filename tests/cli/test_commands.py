@@ -15,7 +15,7 @@ import pytest
 from trivet.cli.new import source_of
 from trivet.cli.output import too_wide
 
-COMMANDS = ("dev", "run", "new", "ops", "call", "check", "contract", "config")
+COMMANDS = ("dev", "run", "new", "ops", "call", "check", "contract", "db", "config")
 
 
 def trivet(*arguments: str, cwd: Path, stdin: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:

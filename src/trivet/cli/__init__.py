@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "Say what is wrong with an app, and what could be better.",
     "contract": "Write the contracts of an app.",
     "graphql": "Look at what GraphQL documents become.",
+    "db": "Look at the tables of an app, and change them without downtime.",
     "config": "Explain the settings.",
 }
 
@@ -72,6 +73,7 @@ def command() -> None:
 def main() -> None:
     """Run the command line."""
     from trivet.core.fault import FaultyApp
+    from trivet.data.database import DatabaseUnavailable
     from trivet.server.listen import CannotListen
     from trivet.server.loading import CannotLoad
     from trivet.server.serve import CannotServe
@@ -88,7 +90,15 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has seen enough
         sys.exit(0)
-    except (CannotListen, CannotLoad, CannotServe, CannotUseCertificate, SettingsError, FaultyApp) as failed:
+    except (
+        CannotListen,
+        CannotLoad,
+        CannotServe,
+        CannotUseCertificate,
+        DatabaseUnavailable,
+        FaultyApp,
+        SettingsError,
+    ) as failed:
         fail(str(failed))
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)

@@ -32,5 +32,6 @@ def missing(database: object, tables: Iterable[str], where: str) -> str | None:
         return None
     return (
         f"{database} has no {'table' if len(names) == 1 else 'tables'} {', '.join(names)}. "
-        f"Name the right {where} with DATABASE_URL, or set TRIVET_DATABASE__CREATE=true to create what is missing"
+        f"Name the right {where} with DATABASE_URL, or create what is missing: `trivet db migrate`, or in development "
+        "TRIVET_DATABASE__CREATE=true"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -28,6 +29,7 @@ def table_of(resolved: ResolvedTable, dialect: Dialect, metadata: sa.MetaData) -
     module = resolved.declared.module.name
     schema = module if dialect == "postgresql" else None
     key = {column.name for column in resolved.key}
+    strict: dict[str, Any] = {} if schema else {"sqlite_strict": True}
     table = sa.Table(
         resolved.name if schema else f"{module}_{resolved.name}",
         metadata,
@@ -42,7 +44,7 @@ def table_of(resolved: ResolvedTable, dialect: Dialect, metadata: sa.MetaData) -
             for column in resolved.columns
         ),
         schema=schema,
-        sqlite_strict=True,
+        **strict,
     )
     for columns, _ in resolved.uniques:
         _add_index(table, ascending(columns), unique=True)

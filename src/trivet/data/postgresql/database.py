@@ -286,7 +286,9 @@ class PostgresDatabase:
     def _agree(self, table: sa.Table, existing: set[str], wanted: set[str]) -> None:
         problem = disagreement(_shown(table), existing, wanted)
         if problem is not None:
-            raise DatabaseUnavailable.because(f"{self}: {problem}. Migrate it, or in development drop it")
+            raise DatabaseUnavailable.because(
+                f"{self}: {problem}. Migrate it (`trivet db migrate`), or in development drop it"
+            )
 
     # -- sessions
 

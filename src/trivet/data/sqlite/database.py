@@ -182,7 +182,9 @@ class SqliteDatabase:
     def _agree(self, table: str, existing: set[str], wanted: set[str]) -> None:
         problem = disagreement(table, existing, wanted)
         if problem is not None:
-            raise DatabaseUnavailable.because(f"{self}: {problem}. Migrate it, or in development remove the file")
+            raise DatabaseUnavailable.because(
+                f"{self}: {problem}. Migrate it (`trivet db migrate`), or in development remove the file"
+            )
 
     # -- sessions and their readers
 

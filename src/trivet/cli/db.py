@@ -1,0 +1,393 @@
+"""``trivet db``: the tables of an app, and how they change."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from trivet.cli.output import fail, json_option, print_json, print_table, style
+from trivet.cli.target import app_argument, load_for
+from trivet.core.fault import FaultyApp
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from trivet.app import App
+    from trivet.migrations.part import Part
+
+T = TypeVar("T")
+
+MISSING = "migrations need Alembic, which is not installed: pip install 'trivet[migrate]'"
+
+
+@click.group()
+def command() -> None:
+    """Look at the tables of an app, and change them without downtime.
+
+    A revision is a file beside the module whose tables it changes. `diff` writes it, you read it, `check` judges it,
+    `migrate` applies it. The database is the one that the settings name (DATABASE_URL).
+
+    \b
+    Examples:
+      trivet db diff shop.app:app            write what the tables lack as revisions
+      trivet db check shop.app:app           in continuous integration, after `migrate`
+      trivet db migrate shop.app:app         before a release is rolled out
+      trivet db status shop.app:app --json   what was applied, for programs
+    """
+
+
+@command.command()
+@app_argument
+@click.option("--sql", "as_sql", is_flag=True, help="Print the statements for an empty database; change nothing.")
+@json_option
+def migrate(app: str | None, app_dir: str, as_sql: bool, as_json: bool) -> int:
+    """Apply every revision that was not applied.
+
+    Several processes may do so at once: one does, the others wait. Each revision is a transaction of its own; what
+    was applied stays when a later one fails. Statements wait a few seconds for locks, then try again: traffic is
+    never held up for long.
+
+    \b
+    Examples:
+      trivet db migrate shop.app:app
+      trivet db migrate shop.app:app --sql > shop.sql    for whoever may create tables
+    """
+    from trivet.migrations.apply import sql_of, upgrade
+
+    loaded, parts = _parts(app, app_dir)
+    if as_sql:
+        if loaded.settings.database.url.reveal().startswith("sqlite"):
+            raise click.UsageError("--sql prints PostgreSQL: name a server with DATABASE_URL")
+        sql_of(parts, lambda text: click.echo(text, nl=False))
+        return 0
+    done: list[Any] = []
+
+    def applied(revision: Any, seconds: float) -> None:
+        done.append({"part": revision.part, "revision": revision.id, "title": revision.title, "seconds": seconds})
+        if not as_json:
+            click.echo(f"{style(revision.part, bold=True)} {revision.id} {revision.title} ({seconds:.2f} s)")
+
+    _on(loaded, lambda connection: upgrade(connection, parts, applied), alone=True)
+    if as_json:
+        print_json(done)
+    elif not done:
+        click.echo(style(f"{loaded.name}: everything is applied", fg="green"))
+    return 0
+
+
+@command.command()
+@app_argument
+@json_option
+def status(app: str | None, app_dir: str, as_json: bool) -> int:
+    """Say what was applied; exit with 1 where something is left to apply.
+
+    \b
+    Examples:
+      trivet db status shop.app:app
+      trivet db status shop.app:app --json | jq '.[].pending'
+    """
+    from trivet.migrations.state import state_of
+
+    loaded, parts = _parts(app, app_dir)
+    states = _on(loaded, lambda connection: [state_of(connection, part, parts) for part in parts])
+    if as_json:
+        print_json(states)
+    else:
+        rows = [(s.part, s.applied or "-", s.newest or "-", str(len(s.pending) or "-"), _remark(s)) for s in states]
+        print_table(("PART", "APPLIED", "NEWEST", "PENDING", ""), rows)
+    return 1 if any(state.pending or state.unrecorded or state.newest is None for state in states) else 0
+
+
+@command.command()
+@app_argument
+@json_option
+def history(app: str | None, app_dir: str, as_json: bool) -> int:
+    """List the revisions of every part, the oldest first.
+
+    \b
+    Examples:
+      trivet db history shop.app:app
+    """
+    from trivet.migrations.revisions import revision_of, scripts_of
+
+    _, parts = _parts(app, app_dir)
+    revisions = [revision_of(part, script) for part in parts for script in scripts_of(part)]
+    if as_json:
+        print_json(revisions)
+    else:
+        rows = [(r.part, r.id, r.title, _near(r.file)) for r in revisions]
+        print_table(("PART", "REVISION", "TITLE", "FILE"), rows, dispensable=("FILE",))
+    return 0
+
+
+@command.command()
+@app_argument
+@click.option("-m", "--message", metavar="TEXT", help="What it does, in a line; made of the changes when left out.")
+@click.option("--module", "module", metavar="NAME", help="Only of one module.")
+def diff(app: str | None, app_dir: str, message: str | None, module: str | None) -> int:
+    """Write what the tables lack that the shapes say, as a new revision of each module concerned.
+
+    The database has to have every revision applied. Read what was written before you apply it: a renamed field looks
+    like one that goes and one that comes.
+
+    \b
+    Examples:
+      trivet db diff shop.app:app
+      trivet db diff shop.app:app --module catalog -m "add tags to products"
+    """
+    from trivet.migrations.diff import written
+    from trivet.migrations.lint import lint
+    from trivet.migrations.part import PLATFORM
+    from trivet.migrations.state import state_of
+
+    loaded, parts = _parts(app, app_dir)
+    wanted = [part for part in parts if part.name == module or (module is None and part.name != PLATFORM)]
+    if module is not None and module not in [part.name for part in parts]:
+        raise click.UsageError(f"{module!r} has no tables; these have: {', '.join(part.name for part in parts[1:])}.")
+
+    def work(connection: sa.Connection) -> list[tuple[Part, Path, str]]:
+        for part in wanted:
+            state = state_of(connection, part, parts)
+            if state.pending:
+                raise click.ClickException(f"{part.name} has {len(state.pending)} revisions to apply: migrate first")
+            if state.unrecorded:
+                raise click.ClickException(
+                    f"the tables of {part.name} were created at start, so that there is nothing to compare with: "
+                    "name an empty database with DATABASE_URL, migrate it, and write the revision from there"
+                )
+        found = [(part, written(connection, part, parts, message)) for part in wanted]
+        return [(part, *each) for part, each in found if each is not None]
+
+    files = _on(loaded, work)
+    for part, path, content in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        click.echo(f"wrote {_near(str(path))}")
+        for fault in lint(part):
+            if fault.place.file == str(path):
+                click.echo(f"    {style('careful', fg='yellow', bold=True)}: {fault.problem}\n    {fault.mend}")
+    if not files:
+        click.echo(style(f"{loaded.name}: the tables are what the shapes say", fg="green"))
+    return 0
+
+
+@command.command()
+@app_argument
+@click.option("--offline", is_flag=True, help="Judge the revisions only; ask no database.")
+@json_option
+def check(app: str | None, app_dir: str, offline: bool, as_json: bool) -> int:
+    """Say what is dangerous in the revisions, and where they do not lead to what the shapes say.
+
+    The database, unless --offline is given, has to have every revision applied: in continuous integration, an empty
+    one that `trivet db migrate` has filled.
+
+    \b
+    Examples:
+      trivet db check shop.app:app --offline
+      DATABASE_URL=postgresql:///ci trivet db check shop.app:app
+    """
+    from trivet.migrations.lint import lint
+    from trivet.migrations.state import differences, state_of
+
+    loaded, parts = _parts(app, app_dir)
+    faults = [fault for part in parts for fault in lint(part)]
+    wrong: list[str] = []
+
+    def work(connection: sa.Connection) -> None:
+        for part in parts:
+            state = state_of(connection, part, parts)
+            if state.pending:
+                wrong.append(f"{part.name}: {len(state.pending)} revisions are not applied: trivet db migrate")
+            else:
+                wrong.extend(f"{part.name}: {line}" for line in differences(connection, part, parts))
+
+    if not offline:
+        _on(loaded, work)
+    if as_json:
+        print_json({"faults": faults, "differences": wrong})
+        return 1 if faults or wrong else 0
+    for fault in faults:
+        click.echo(f"{_near(str(fault.place))}: {style('danger', fg='red', bold=True)}: {fault.problem}")
+        click.echo(f"    {fault.mend} [{fault.rule}]")
+    for line in wrong:
+        click.echo(f"{style('difference', fg='red', bold=True)}: {line}")
+    if not faults and not wrong:
+        click.echo(style(f"{loaded.name}: nothing to mend", fg="green"))
+    return 1 if faults or wrong else 0
+
+
+@command.command()
+@app_argument
+def stamp(app: str | None, app_dir: str) -> int:
+    """Record the newest revisions as applied, for tables that were created at start.
+
+    Nothing is recorded where a table is not what the shapes say.
+
+    \b
+    Examples:
+      trivet db stamp shop.app:app
+    """
+    from trivet.migrations.apply import stamp as record
+
+    loaded, parts = _parts(app, app_dir)
+    names = _on(loaded, lambda connection: record(connection, parts), alone=True)
+    click.echo(f"recorded: {', '.join(names)}" if names else "nothing to record")
+    return 0
+
+
+@command.command()
+@app_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(app: str | None, app_dir: str, yes: bool) -> int:
+    """Drop every table of the app with what is in it, and apply all revisions; in development only.
+
+    \b
+    Examples:
+      TRIVET_ENVIRONMENT=development trivet db reset shop.app:app
+    """
+    from trivet.migrations.apply import drop, upgrade
+
+    loaded, parts = _parts(app, app_dir)
+    if not loaded.settings.development:
+        raise click.ClickException(
+            "this is no development environment: nothing was dropped. Set TRIVET_ENVIRONMENT=development if it is one"
+        )
+    shown = loaded.settings.database.url.shown
+    if not yes:
+        click.confirm(f"Drop all tables of {loaded.name} in {shown}?", abort=True)
+
+    def work(connection: sa.Connection) -> int:
+        drop(connection, parts)
+        return upgrade(connection, parts)
+
+    count = _on(loaded, work, alone=True)
+    click.echo(f"dropped everything; {count} revisions applied")
+    return 0
+
+
+@command.command()
+@app_argument
+def seed(app: str | None, app_dir: str) -> int:
+    """Fill an empty database with what the app starts with in development.
+
+    \b
+    Examples:
+      trivet db seed shop.app:app
+    """
+    from trivet.app import Seeding
+
+    loaded = load_for(app, app_dir)
+    fill = loaded.seed
+    if fill is None:
+        raise click.ClickException(f"{loaded.name} has nothing to fill with: App(..., seed=...)")
+
+    async def run() -> bool:
+        service = loaded.build()
+        await service.runtime.open(service.deliveries)
+        try:
+            return await Seeding(service.runtime).run(fill)
+        finally:
+            await service.close()
+
+    filled = asyncio.run(run())
+    click.echo("filled" if filled else "there are rows already: nothing was changed")
+    return 0 if filled else 1
+
+
+@command.command()
+@app_argument
+def shell(app: str | None, app_dir: str) -> int:
+    """Open the engine's own shell (psql, sqlite3) on the database.
+
+    \b
+    Examples:
+      trivet db shell shop.app:app
+    """
+    import shutil
+
+    loaded = load_for(app, app_dir)
+    url = loaded.settings.database.url.reveal()
+    sqlite = url.startswith("sqlite")
+    program = shutil.which("sqlite3" if sqlite else "psql")
+    if program is None:
+        raise click.ClickException(f"{'sqlite3' if sqlite else 'psql'} is not installed: it is the engine's own shell")
+    sys.stdout.flush()
+    if sqlite:
+        os.execv(program, [program, url.removeprefix("sqlite:///")])  # noqa: S606 (the shell itself is wanted)
+    os.execve(program, [program], {**os.environ, **_libpq(url)})  # noqa: S606 (no password in the list of processes)
+
+
+def _libpq(url: str) -> dict[str, str]:
+    """Return a URL as the variables that psql reads."""
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
+    parts = urlsplit(url)
+    given = dict(parse_qsl(parts.query))
+    names = {"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY"}
+    who, _, where = parts.netloc.rpartition("@")
+    user, _, password = who.partition(":")
+    host, _, port = where.partition(":")
+    found = {
+        "PGUSER": unquote(user) or given.get("user", ""),
+        "PGPASSWORD": unquote(password) or given.get("password", ""),
+        "PGHOST": host or given.get("host", ""),
+        "PGPORT": port or given.get("port", ""),
+        "PGDATABASE": unquote(parts.path.lstrip("/")),
+        **{variable: given.get(name, "") for name, variable in names.items()},
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _parts(app: str | None, app_dir: str) -> tuple[App, list[Part]]:
+    """Import an app and return what is migrated together.
+
+    Raises:
+        FaultyApp: With everything that is wrong.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("alembic") is None:
+        raise click.ClickException(MISSING)
+    from trivet.data.catalog import dialect_of
+    from trivet.migrations.part import parts_of
+
+    loaded = load_for(app, app_dir)
+    _, faults = loaded.describe()
+    if faults:
+        raise FaultyApp(loaded.name, faults)
+    return loaded, parts_of(loaded.modules, dialect_of(loaded.settings.database.url.reveal()))
+
+
+def _on(app: App, work: Callable[[sa.Connection], T], *, alone: bool = False) -> T:
+    """Do something on the app's database, and say what stands in the way as one line."""
+    from trivet.migrations.apply import CannotMigrate
+    from trivet.migrations.connection import connected
+    from trivet.migrations.revisions import WrongRevisions
+
+    try:
+        return asyncio.run(
+            connected(app.settings.database, work, alone=alone, say=lambda text: click.echo(text, err=True))
+        )
+    except (CannotMigrate, WrongRevisions) as failed:
+        fail(str(failed))
+        raise click.exceptions.Exit(1) from None
+
+
+def _remark(state: Any) -> str:
+    if state.unknown:
+        return "a later release migrated it"
+    if state.unrecorded:
+        return "created without revisions"
+    if state.newest is None:
+        return "has no revisions: trivet db diff"
+    return ""
+
+
+def _near(place: str) -> str:
+    return place.removeprefix(f"{Path.cwd()}{os.sep}")

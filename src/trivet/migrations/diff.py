@@ -1,0 +1,141 @@
+"""Writing a revision: what the tables lack that the shapes say, as a file that a person reads before it is applied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trivet.migrations.part import Part
+from trivet.migrations.revisions import next_id, scripts_of, slug_of
+from trivet.migrations.state import context_of
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from alembic.operations import ops
+
+HEAD = '''"""{title}."""
+
+from __future__ import annotations
+
+{imports}
+
+revision = "{id}"
+down_revision = {down}
+
+
+def upgrade() -> None:
+    """Change the tables; the release that runs now must go on working meanwhile and afterwards."""
+{body}
+'''
+
+
+def written(
+    connection: sa.Connection, part: Part, parts: list[Part], title: str | None = None
+) -> tuple[Path, str] | None:
+    """Return the next revision of a part, and where it belongs; ``None`` where the tables are what they should be.
+
+    Args:
+        connection: To a database with everything applied.
+        part: Whose revision.
+        parts: Of the app.
+        title: What it does; made of the changes where it is not given.
+    """
+    from alembic.autogenerate import produce_migrations
+
+    context = context_of(connection, part, parts)
+    found = produce_migrations(context, part.metadata).upgrade_ops
+    if found is None or found.is_empty():
+        return None
+    scripts = scripts_of(part)
+    id = next_id(scripts)
+    said = title or title_of(found)
+    imports, body = _rendered(found, part, context)
+    content = HEAD.format(
+        title=said[:1].upper() + said[1:].rstrip("."),
+        imports="\n".join(imports),
+        id=id,
+        down=f'"{scripts[-1].revision}"' if scripts else "None",
+        body=body,
+    )
+    return part.directory / f"{id}_{slug_of(said)}.py", content
+
+
+def title_of(found: ops.UpgradeOps) -> str:
+    """Return what changes do, in a line."""
+    from alembic.operations.ops import CreateIndexOp, CreateTableOp
+
+    changes = _flat(found.ops)
+    if all(isinstance(op, CreateTableOp | CreateIndexOp) for op in changes):
+        tables = [op.table_name for op in changes if isinstance(op, CreateTableOp)]
+        if len(tables) > 2:
+            return f"create {len(tables)} tables"
+    words: list[str] = []
+    for op in changes:
+        kind = type(op).__name__.removesuffix("Op")
+        table = getattr(op, "table_name", "")
+        match kind:
+            case "CreateTable":
+                words.append(f"create {table}")
+            case "DropTable":
+                words.append(f"drop {table}")
+            case "AddColumn":
+                words.append(f"add {table} {op.column.name}")
+            case "DropColumn":
+                words.append(f"drop {table} {op.column_name}")
+            case "AlterColumn":
+                words.append(f"change {table} {op.column_name}")
+            case "CreateIndex" if not any(f"create {table}" == word for word in words):
+                words.append(f"index {table}")
+    words = list(dict.fromkeys(words))
+    return ", ".join(words[:3]) + (" and more" if len(words) > 3 else "") or "change tables"
+
+
+def _flat(operations: Any) -> list[Any]:
+    return [inner for op in operations for inner in (_flat(op.ops) if hasattr(op, "ops") else [op])]
+
+
+def _rendered(found: ops.UpgradeOps, part: Part, context: Any) -> tuple[list[str], str]:
+    """Return the imports and the body.
+
+    On PostgreSQL an index of a table that exists is made or dropped without locking out who writes, which is possible
+    only outside of a transaction: those come last, in a block of their own.
+    """
+    from alembic.autogenerate import render_python_code
+    from alembic.operations import ops
+
+    created = {op.table_name for op in found.ops if isinstance(op, ops.CreateTableOp)}
+    later: list[Any] = []
+    if part.dialect == "postgresql":
+        for holder in [found, *(op for op in found.ops if isinstance(op, ops.ModifyTableOps))]:
+            moved = [
+                op
+                for op in holder.ops
+                if isinstance(op, ops.CreateIndexOp | ops.DropIndexOp) and op.table_name not in created
+            ]
+            holder.ops = [op for op in holder.ops if op not in moved]
+            for op in moved:
+                op.kw["postgresql_concurrently"] = True
+                if isinstance(op, ops.CreateIndexOp):
+                    op.if_not_exists = True  # what was applied in part can be applied again
+            later += moved
+        found.ops = [op for op in found.ops if not (isinstance(op, ops.ModifyTableOps) and op.is_empty())]
+    pieces = []
+    if found.ops:
+        pieces.append(_clean(render_python_code(found, migration_context=context), 4))
+    if later:
+        block = _clean(render_python_code(ops.UpgradeOps(later), migration_context=context), 8)
+        pieces.append(f"    with op.get_context().autocommit_block():\n{block}")
+    body = "\n".join(pieces)
+    own = f"{part.dialect}."
+    return [
+        *(["import sqlalchemy as sa"] if "sa." in body else []),
+        "from alembic import op",
+        *([f"from sqlalchemy.dialects import {part.dialect}"] if own in body else []),
+    ], body
+
+
+def _clean(code: str, indent: int) -> str:
+    lines = [line.rstrip() for line in code.splitlines()]
+    kept = [line for line in lines if not line.strip().startswith("# ###")]
+    least = min((len(line) - len(line.lstrip()) for line in kept if line), default=0)
+    return "\n".join((" " * indent + line[least:]) if line else line for line in kept).strip("\n")

@@ -1,0 +1,93 @@
+"""Parts: whose tables are migrated together. Each module is one; the first is what the platform keeps for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trivet.core.module import Module
+from trivet.core.shape import Struct
+from trivet.data import keys
+from trivet.data.catalog import schema
+from trivet.data.database import Dialect
+from trivet.messaging.tables import tables
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+PLATFORM = "trivet"
+"""The part with the outbox, its deliveries, jobs and idempotency keys."""
+
+RECORD = "trivet_revision"
+"""The table in which a part's applied revision is kept."""
+
+
+class Part(Struct):
+    """Tables that are migrated together.
+
+    Attributes:
+        name: Of the module, or `PLATFORM`.
+        dialect: Of the engine that the revisions are for.
+        directory: Where the revisions are.
+        metadata: What the tables should be.
+        prefix: What the names of its tables begin with where there are no schemas; empty where there are.
+    """
+
+    name: str
+    dialect: Dialect
+    directory: Path
+    metadata: sa.MetaData
+    prefix: str
+
+    @property
+    def schema(self) -> str | None:
+        """The schema that the tables are in, where the engine has schemas."""
+        return self.name if self.dialect == "postgresql" else None
+
+    @property
+    def record(self) -> str:
+        """The table that says which revision was applied."""
+        return RECORD if self.schema else f"{RECORD}_{self.name}"
+
+    @property
+    def tables(self) -> list[sa.Table]:
+        """The tables, in the order in which to create them."""
+        return list(self.metadata.tables.values())
+
+
+def parts_of(modules: Sequence[Module], dialect: Dialect) -> list[Part]:
+    """Return the parts that have tables, the platform's first.
+
+    Args:
+        modules: Of the app.
+        dialect: Of its database.
+    """
+    own = Path(__file__).parent / "revisions" / dialect
+    parts = [_part(PLATFORM, dialect, own, [*tables(dialect).all, keys.table()])]
+    for module in modules:
+        found = schema([module], dialect)
+        if found:
+            parts.append(_part(module.name, dialect, directory_of(module, dialect), found))
+    return parts
+
+
+def directory_of(module: Module, dialect: Dialect) -> Path:
+    """Return where a module's revisions are: ``migrations/MODULE/ENGINE`` beside the file that declares it."""
+    return Path(module.place.file).parent / "migrations" / module.name / dialect
+
+
+def _part(name: str, dialect: Dialect, directory: Path, found: Sequence[sa.Table]) -> Part:
+    import sqlalchemy as sa
+
+    metadata = sa.MetaData()
+    for table in found:
+        place: Any = table.schema if dialect == "postgresql" else None  # which the types do not know, but the docs do
+        table.to_metadata(metadata, schema=place)
+    return Part(
+        name=name,
+        dialect=dialect,
+        directory=directory,
+        metadata=metadata,
+        prefix="" if dialect == "postgresql" else f"{name}_",
+    )
