@@ -105,7 +105,11 @@ class Stream:
         async with asyncio.timeout(PATIENCE_SECONDS):
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**20)
             self._writer.write(self._request)
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            try:
+                head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            except BaseException:
+                self._writer.close()
+                raise
         first, *lines = head[:-4].split("\r\n")
         self.fields = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
         status = int(first.split()[1])
