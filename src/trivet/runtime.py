@@ -147,16 +147,15 @@ class Runtime:
         return any(m.tables or m.subscriptions or any(o.kind.writes for o in m.operations) for m in self.modules)
 
     async def _open_database(self) -> None:
-        from trivet.data import keys
         from trivet.data.catalog import open_database, schema
-        from trivet.messaging.tables import tables
+        from trivet.messaging.tables import platform_tables
 
         settings = self.settings.database
         database = open_database(settings.url.reveal(), settings, self.name)
         await database.open()
         self._stack.push_async_callback(database.close)
         create = self.settings.development if settings.create is None else settings.create
-        wanted = [*schema(self.modules, database.dialect), *tables(database.dialect).all, keys.table()]
+        wanted = [*schema(self.modules, database.dialect), *platform_tables(database.dialect)]
         await (database.create(wanted) if create else database.check(wanted))
         self.database = database
 

@@ -13,6 +13,8 @@ from trivet import PUBLIC, App, Meta, Module, Page, PageRequest, Patch, Read, St
 from trivet.settings import GraphqlSettings
 from trivet.testing import Client
 from trivet.testing.app import settings_for_tests
+from trivet.transports.graphql.request import Request
+from trivet.transports.graphql.service import GraphqlService, Prepared
 
 NoteId = NewType("NoteId", UUID)
 Text = Annotated[str, Meta(max_length=200)]
@@ -68,7 +70,9 @@ def app() -> App:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    async with Client(app(), settings=settings_for_tests(graphql=GraphqlSettings(introspection=True))) as client:
+    async with Client(
+        app(), settings=settings_for_tests(graphql=GraphqlSettings(introspection=True, batch=2))
+    ) as client:
         yield client
 
 
@@ -172,3 +176,23 @@ async def test_a_field_that_is_late_leaves_what_others_found(client: Client) -> 
     assert found["data"] == {"late": None, "note": {"text": "first"}, "soon": True}
     [error] = found["errors"]
     assert (error["path"], error["extensions"]["code"]) == (["late"], "DEADLINE_EXCEEDED")
+
+
+async def test_what_is_planned_too_long_is_late_and_takes_nothing_from_what_was_done_before(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = GraphqlService.prepare
+
+    async def slowly(self: GraphqlService, request: Request) -> Prepared:
+        if request.operation_name == "Slow":
+            await asyncio.Event().wait()
+        return await prepare(self, request)
+
+    monkeypatch.setattr(GraphqlService, "prepare", slowly)
+    change = 'mutation { createNote(note: {text: "kept"}) { text } }'
+    await ask(client, "{ __typename }")  # the schema is made at the first use
+    asked = [{"query": change}, {"query": "query Slow { __typename }", "operationName": "Slow"}]
+    response = await client.post("/graphql", json=asked, headers={"request-timeout": "0.5"})
+    done, late = response.json()
+    assert done == {"data": {"createNote": {"text": "kept"}}}
+    assert late["errors"][0]["extensions"]["code"] == "DEADLINE_EXCEEDED"

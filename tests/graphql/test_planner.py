@@ -113,7 +113,7 @@ async def test_short_documents_stay_on_the_event_loop_only_if_there_is_little_to
         return validate(document)
 
     monkeypatch.setattr(subject._reader, "validate", noted)
-    with contextlib.suppress(DocumentInvalid):
+    with contextlib.suppress(DocumentInvalid):  # valid or not, what counts is where it is looked at
         await subject.document(source)
     assert where == [here]
 

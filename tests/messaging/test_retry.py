@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trivet.messaging.retry import Again, GiveUp, RetryPolicy, after_failure, idle, longest_pause
+from trivet.messaging.retry import Again, GiveUp, RetryPolicy, after_failure, idle
+from trivet.resilience.backoff import longest_pause
 
 chances = st.floats(0, 1, exclude_max=True)
 policies = st.builds(
@@ -36,11 +37,12 @@ def test_contention_never_makes_a_dead_letter(policy: RetryPolicy, attempts: int
 
 @given(policies, st.integers(1, 10_000))
 def test_the_bound_of_the_pause_never_shrinks(policy: RetryPolicy, attempts: int) -> None:
-    assert longest_pause(policy, attempts) <= longest_pause(policy, attempts + 1) <= policy.longest
+    bounds = [longest_pause(after, policy.first, policy.longest) for after in (attempts, attempts + 1)]
+    assert bounds[0] <= bounds[1] <= policy.longest
 
 
 def test_pauses_grow_from_one_second_to_five_minutes() -> None:
-    bounds = [longest_pause(RetryPolicy(), attempts) for attempts in range(1, 12)]
+    bounds = [longest_pause(attempts, RetryPolicy().first, RetryPolicy().longest) for attempts in range(1, 12)]
     assert bounds == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.postgres import empty_database
+from tests.postgres import binaries, empty_database
 from trivet import Struct
 from trivet.cli import main
 from trivet.testing import serve
@@ -144,9 +146,11 @@ def status(url: str, cwd: Path, *app: str) -> dict[str, Any]:
 
 
 def test_the_shop_is_served_from_tables_that_its_revisions_made(url: str, tmp_path: Path) -> None:
-    assert "has no" not in done("db", "history", *SHOP, url=url, cwd=tmp_path)
+    known = json.loads(done("db", "history", *SHOP, "--json", url=url, cwd=tmp_path))
+    parts = ["trivet", "catalog", "customers", "orders", "payments"]
+    assert [(each["part"], each["id"]) for each in known] == [(part, "0001") for part in parts]
     lines = done("db", "migrate", *SHOP, url=url, cwd=tmp_path).splitlines()
-    assert [line.split()[0] for line in lines] == ["trivet", "catalog", "customers", "orders", "payments"]
+    assert [line.split()[0] for line in lines] == parts
     assert "nothing to mend" in done("db", "check", *SHOP, url=url, cwd=tmp_path)
     assert done("db", "seed", *SHOP, url=url, cwd=tmp_path) == "filled\n"
     assert trivet("db", "seed", *SHOP, url=url, cwd=tmp_path).returncode == 1
@@ -259,6 +263,64 @@ def test_tables_are_dropped_in_development_only(url: str, tmp_path: Path) -> Non
     done("db", "reset", "notebook.app:app", "--yes", TRIVET_ENVIRONMENT="development", **where)
     assert trivet("call", "notebook.app:app", "notes.get_note", *asked, **where).returncode == 1
     assert not status(url, tmp_path, "notebook.app:app")["notes"]["pending"]
+
+
+def test_a_look_changes_nothing_and_is_in_nobodys_way(tmp_path: Path) -> None:
+    release(tmp_path, FIRST_RELEASE)
+    file = tmp_path / "test.db"
+    where: dict[str, Any] = {"url": f"sqlite:///{file}", "cwd": tmp_path}
+    assert status(where["url"], tmp_path, "notebook.app:app")["trivet"]["applied"] is None
+    assert trivet("db", "check", "notebook.app:app", **where).returncode == 1
+    assert not file.exists()
+    done("db", "diff", "notebook.app:app", **where)
+    done("db", "migrate", "notebook.app:app", **where)
+    writer = sqlite3.connect(file, isolation_level=None)
+    with closing(writer):
+        writer.execute("BEGIN IMMEDIATE")
+        assert status(where["url"], tmp_path, "notebook.app:app")["notes"]["applied"] == "0001"
+        writer.execute("ROLLBACK")
+
+
+def test_the_shell_of_the_engine_is_opened_and_its_command_line_has_no_password(tmp_path: Path) -> None:
+    release(tmp_path, FIRST_RELEASE)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("psql", "sqlite3"):
+        (programs / name).write_text(f'#!/bin/sh\necho {name} "$@"\necho "$PGPASSWORD|$PGOPTIONS"\n')
+        (programs / name).chmod(0o755)
+
+    def opened(url: str) -> list[str]:
+        words = [sys.executable, "-m", "trivet", "db", "shell", "notebook.app:app"]
+        environ = environment(url, {"PATH": f"{programs}:{os.environ['PATH']}"})
+        return subprocess.check_output(words, cwd=tmp_path, env=environ, text=True, timeout=100).splitlines()
+
+    assert opened("sqlite:////var/lib/a b.db") == ["sqlite3 /var/lib/a b.db", "|"]
+    command, variables = opened("postgresql://me:p%40ss@[::1]:5433/shop?sslmode=require&statement_timeout=10s")
+    assert command == "psql postgresql://me@[::1]:5433/shop?sslmode=require"
+    assert variables == "p@ss|-c statement_timeout=10s"
+    private = trivet("db", "shell", "notebook.app:app", url="sqlite://", cwd=tmp_path)
+    assert (private.returncode, "name a file" in private.stderr) == (1, True)
+
+
+def test_psql_reaches_the_database_that_the_app_uses(tmp_path: Path) -> None:
+    release(tmp_path, FIRST_RELEASE)
+    with empty_database() as url:
+        words = [sys.executable, "-m", "trivet", "db", "shell", "notebook.app:app"]
+        environ = environment(f"{url}&statement_timeout=7s", {"PATH": f"{binaries(17)}:{os.environ['PATH']}"})
+        said = subprocess.run(
+            words, cwd=tmp_path, env=environ, input="SELECT current_database(); SHOW statement_timeout;",
+            capture_output=True, text=True, timeout=100, check=True,
+        )  # fmt: skip
+        assert f"test_{url.partition('/test_')[2].partition('?')[0]}" in said.stdout
+        assert "7s" in said.stdout
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(tmp_path, FIRST_RELEASE)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "alembic" else found(name))
+    refused = trivet("db", "status", "notebook.app:app", url="sqlite:///x.db", cwd=tmp_path)
+    assert (refused.returncode, "trivet[migrate]" in refused.stderr) == (1, True)
 
 
 def test_the_printed_statements_make_the_tables_too(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ from shop.catalog import (
 )
 from shop.orders import export_orders
 from tests.rpc import apart
+from tests.rpc.speak import envelope
 from trivet import (
+    Code,
     DeadlineExceeded,
     Internal,
     InvalidArgument,
@@ -48,6 +50,7 @@ from trivet import (
 )
 from trivet.core.idempotency import IdempotencyKeyReused
 from trivet.rpc import Client, Tls, Unreachable
+from trivet.rpc.dialect import Refused, connect_error, grpc_status
 from trivet.testing import Client as InProcess
 from trivet.testing import Served, serve
 
@@ -170,7 +173,7 @@ async def test_credentials_are_needed_and_sent(depot: Served) -> None:
 async def test_a_stream_yields_items_as_they_come(protocol: Literal["connect", "grpc"], depot: Served) -> None:
     async with asyncio.timeout(HANG_SECONDS), Client(depot.url, apart.depot_app, protocol=protocol) as client:
         good = await client.call(apart.create_good, "pen", 5)
-        async with aclosing(await client.call(apart.watch_goods)) as items:  # type: ignore[type-var]  # it can be closed
+        async with aclosing(await client.call(apart.watch_goods)) as items:
             await client.call(apart.take_good, good.id, 2)
             assert await anext(items) == apart.Taken(good=good.id, left=3)
             await client.call(apart.take_good, good.id, 3)
@@ -309,10 +312,16 @@ class Shaky:
                 if answer is None:
                     return
                 writer.write(answer)
+                if isinstance(answer, Cut):
+                    return
         except asyncio.IncompleteReadError:
-            pass
+            return  # the client has closed its connection
         finally:
             writer.close()
+
+
+class Cut(bytes):
+    """An answer after which the connection ends."""
 
 
 GOOD = b'{"good":{"id":"0198c1f2-7a00-7000-8000-0000000fffff","name":"pen","stock":"1"}}'
@@ -335,6 +344,23 @@ async def test_what_may_be_over_in_a_moment_is_asked_again_with_the_same_key() -
     assert len(server.keys) == 3
     assert len(set(server.keys)) == 1
     assert server.keys[0]
+
+
+def streamed(number: int) -> Cut:
+    """Return the beginning of a stream: one item, then the connection ends."""
+    taken = {"taken": {"good": "0198c1f2-7a00-7000-8000-0000000fffff", "left": str(number)}, "position": str(number)}
+    piece = envelope(json.dumps(taken).encode())
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/connect+json\r\ntransfer-encoding: chunked\r\n\r\n"
+    return Cut(head + b"%x\r\n%b\r\n" % (len(piece), piece))
+
+
+async def test_a_stream_that_gives_something_is_resumed_however_often_its_connection_ends() -> None:
+    server = Shaky(*map(streamed, range(20)))
+    listening, client = await shaky(server)
+    async with asyncio.timeout(HANG_SECONDS), listening, client:
+        items = await client.call(apart.watch_goods)
+        assert [(await anext(items)).left for _ in range(20)] == list(range(20))
+        await items.aclose()
 
 
 async def test_a_server_that_fails_again_and_again_is_not_asked_again() -> None:
@@ -423,3 +449,25 @@ def test_the_extra_is_named_where_it_is_missing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "pip install 'trivet[client]'" in done.stderr
+
+
+DETAILS = {"no base64": "!", "half of base64": "a", "no protobuf": "/////w", "no message inside": "GgUSAwoBYQ"}
+
+
+@pytest.mark.parametrize("details", DETAILS.values(), ids=DETAILS)
+def test_details_that_can_not_be_read_take_nothing_from_the_error(details: str) -> None:
+    said = {"grpc-status": "5", "grpc-message": "gone", "grpc-status-details-bin": details}
+    with pytest.raises(Refused) as over_grpc:
+        grpc_status(said)
+    kind = "google.rpc.ErrorInfo"
+    error = {"code": "not_found", "message": "gone", "details": [{"type": kind, "value": details}]}
+    over_connect = connect_error(json.dumps(error).encode(), 404)
+    for found in (over_grpc.value.said, over_connect):
+        assert (found.code, found.text) == (Code.NOT_FOUND, "gone")
+
+
+@pytest.mark.parametrize("details", [1, [1], ["x"], [{}], [{"type": 1, "value": 2}]])
+def test_details_of_another_form_take_nothing_from_the_error(details: Any) -> None:
+    error = {"code": "not_found", "message": "gone", "details": details}
+    found = connect_error(json.dumps(error).encode(), 404)
+    assert (found.code, found.text) == (Code.NOT_FOUND, "gone")

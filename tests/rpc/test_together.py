@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -43,7 +43,7 @@ def test_whatever_is_waited_for_all_that_came_before_is_sent(steps: list[tuple[i
         sent = Sent()
         made = 0
 
-        async def items() -> AsyncIterator[bytes]:
+        async def items() -> AsyncGenerator[bytes, None]:
             nonlocal made
             for size, waits in steps:
                 for _ in range(waits):
@@ -60,7 +60,7 @@ def test_whatever_is_waited_for_all_that_came_before_is_sent(steps: list[tuple[i
 
 
 async def test_what_is_there_is_one_piece() -> None:
-    async def items() -> AsyncIterator[bytes]:
+    async def items() -> AsyncGenerator[bytes, None]:
         for _ in range(100):
             yield b"x"
 
@@ -74,7 +74,7 @@ async def test_a_cancelled_reader_reaches_the_producer(when: str) -> None:
     ended: list[str] = []
     blocked = asyncio.Event()
 
-    async def items() -> AsyncIterator[bytes]:
+    async def items() -> AsyncGenerator[bytes, None]:
         try:
             yield b"x"
             await asyncio.Event().wait()
@@ -97,13 +97,13 @@ async def test_a_cancelled_reader_reaches_the_producer(when: str) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended == ["cancelled", "cleaned"]
-    await source.aclose()  # type: ignore[attr-defined]  # it is a generator
+    await source.aclose()
 
 
 async def test_what_can_not_be_sent_ends_the_producer_too() -> None:
     ended: list[str] = []
 
-    async def items() -> AsyncIterator[bytes]:
+    async def items() -> AsyncGenerator[bytes, None]:
         try:
             yield b"x"
             await asyncio.Event().wait()
@@ -117,11 +117,11 @@ async def test_what_can_not_be_sent_ends_the_producer_too() -> None:
     with pytest.raises(OSError, match="gone"):
         await pump(Together(send), source)
     assert ended == ["ended"]
-    await source.aclose()  # type: ignore[attr-defined]
+    await source.aclose()
 
 
 async def test_an_error_of_the_producer_after_waiting_is_raised() -> None:
-    async def items() -> AsyncIterator[bytes]:
+    async def items() -> AsyncGenerator[bytes, None]:
         yield b"x"
         await asyncio.sleep(0)
         raise ValueError("broken")

@@ -24,7 +24,7 @@ from trivet import (
     Write,
 )
 from trivet.core.edge import Edge
-from trivet.rpc import Client, Service
+from trivet.rpc import Client, Incoming, Service
 
 ProductId = NewType("ProductId", UUID)
 
@@ -131,6 +131,6 @@ async def far(client: Client, service: Service, ctx: Read, product: NewProduct, 
     assert_type(await client.with_options(timeout=1, idempotency_key="k").call(create_product, product), Product)
     assert_type(await service.get(ctx).call(rebuild, "2026-01-01"), JobStatus)
     items = await client.within(ctx).call(watch)
-    assert_type(items, AsyncIterator[Added | Removed])
+    assert_type(items, Incoming[Added | Removed])
     async for item in items:
         assert_type(item, Added | Removed)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
-from trivet.cli.output import json_option, print_json, print_table, style
+from trivet.cli.output import json_option, near, print_json, print_table, style
 from trivet.cli.structure import check_imports, joined_calls
 from trivet.cli.target import app_argument, load_for
 from trivet.core.fault import Fault
@@ -42,7 +40,7 @@ def command(app: str | None, app_dir: str, split: bool, strict: bool, as_json: b
         _print(errors, "error", "red")
         _print(advice, "advice", "yellow")
         if split and joined:
-            print_table(("CALLER", "COMMAND", "PLACE"), [(j.caller, j.command, _near(j.place)) for j in joined])
+            print_table(("CALLER", "COMMAND", "PLACE"), [(j.caller, j.command, near(j.place)) for j in joined])
         elif split:
             click.echo("No command joins another module's transaction: every module can be placed apart.")
         click.echo(_summary(loaded.name, errors, advice))
@@ -51,13 +49,8 @@ def command(app: str | None, app_dir: str, split: bool, strict: bool, as_json: b
 
 def _print(faults: Sequence[Fault], kind: str, colour: str) -> None:
     for fault in sorted(faults, key=lambda f: (f.place.file, f.place.line)):
-        click.echo(f"{_near(str(fault.place))}: {style(kind, fg=colour, bold=True)}: {fault.problem}")
+        click.echo(f"{near(fault.place)}: {style(kind, fg=colour, bold=True)}: {fault.problem}")
         click.echo(f"    {fault.mend} [{fault.rule}]")
-
-
-def _near(place: str) -> str:
-    """Return a place relative to the working directory where it lies below it."""
-    return place.removeprefix(f"{Path.cwd()}{os.sep}")
 
 
 def _summary(name: str, errors: Sequence[Fault], advice: Sequence[Fault]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trivet.cli.output import style
+from trivet.cli.output import near, style
 from trivet.cli.target import app_argument, load_for
 from trivet.core.fault import FaultyApp
 
@@ -52,7 +52,7 @@ def proto(app: str | None, app_dir: str, out: str, check: bool) -> int:
         if not check:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(written[file], encoding="utf-8")
-        click.echo(f"{'would write' if check else 'wrote'} {_near(file)}")
+        click.echo(f"{'would write' if check else 'wrote'} {near(file)}")
     if not changed:
         click.echo(style(f"{loaded.name}: {len(written)} files are as they should be", fg="green"))
     return 1 if check and changed else 0
@@ -79,9 +79,3 @@ def _text(file: Path) -> str | None:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-
-
-def _near(file: Path) -> str:
-    """Return a path relative to the working directory where it lies below it."""
-    absolute = file.resolve()
-    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(absolute)

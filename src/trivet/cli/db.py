@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from trivet.cli.output import fail, json_option, print_json, print_table, style
+from trivet.cli.output import fail, json_option, near, print_json, print_table, style
 from trivet.cli.target import app_argument, load_for
 from trivet.core.fault import FaultyApp
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trivet.app import App
     from trivet.migrations.part import Part
+    from trivet.settings import DatabaseSettings
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ def history(app: str | None, app_dir: str, as_json: bool) -> int:
     if as_json:
         print_json(revisions)
     else:
-        rows = [(r.part, r.id, r.title, _near(r.file)) for r in revisions]
+        rows = [(r.part, r.id, r.title, near(r.file)) for r in revisions]
         print_table(("PART", "REVISION", "TITLE", "FILE"), rows, dispensable=("FILE",))
     return 0
 
@@ -168,7 +169,7 @@ def diff(app: str | None, app_dir: str, message: str | None, module: str | None)
     for part, path, content in files:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
-        click.echo(f"wrote {_near(str(path))}")
+        click.echo(f"wrote {near(path)}")
         for fault in lint(part):
             if fault.place.file == str(path):
                 click.echo(f"    {style('careful', fg='yellow', bold=True)}: {fault.problem}\n    {fault.mend}")
@@ -213,7 +214,7 @@ def check(app: str | None, app_dir: str, offline: bool, as_json: bool) -> int:
         print_json({"faults": faults, "differences": wrong})
         return 1 if faults or wrong else 0
     for fault in faults:
-        click.echo(f"{_near(str(fault.place))}: {style('danger', fg='red', bold=True)}: {fault.problem}")
+        click.echo(f"{near(fault.place)}: {style('danger', fg='red', bold=True)}: {fault.problem}")
         click.echo(f"    {fault.mend} [{fault.rule}]")
     for line in wrong:
         click.echo(f"{style('difference', fg='red', bold=True)}: {line}")
@@ -311,37 +312,28 @@ def shell(app: str | None, app_dir: str) -> int:
     """
     import shutil
 
-    loaded = load_for(app, app_dir)
-    url = loaded.settings.database.url.reveal()
-    sqlite = url.startswith("sqlite")
-    program = shutil.which("sqlite3" if sqlite else "psql")
+    words, environ = _shell_of(load_for(app, app_dir).settings.database)
+    program = shutil.which(words[0])
     if program is None:
-        raise click.ClickException(f"{'sqlite3' if sqlite else 'psql'} is not installed: it is the engine's own shell")
+        raise click.ClickException(f"{words[0]}, the engine's own shell, is not installed")
     sys.stdout.flush()
-    if sqlite:
-        os.execv(program, [program, url.removeprefix("sqlite:///")])  # noqa: S606 (the shell itself is wanted)
-    os.execve(program, [program], {**os.environ, **_libpq(url)})  # noqa: S606 (no password in the list of processes)
+    os.execve(program, words, {**os.environ, **environ})  # noqa: S606 - becomes that shell; no other one is involved
 
 
-def _libpq(url: str) -> dict[str, str]:
-    """Return a URL as the variables that psql reads."""
-    from urllib.parse import parse_qsl, unquote, urlsplit
+def _shell_of(settings: DatabaseSettings) -> tuple[list[str], Mapping[str, str]]:
+    """Return the command that opens a database, and the variables that it is told more with."""
+    from trivet.data.catalog import dialect_of, sqlite_file
 
-    parts = urlsplit(url)
-    given = dict(parse_qsl(parts.query))
-    names = {"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY"}
-    who, _, where = parts.netloc.rpartition("@")
-    user, _, password = who.partition(":")
-    host, _, port = where.partition(":")
-    found = {
-        "PGUSER": unquote(user) or given.get("user", ""),
-        "PGPASSWORD": unquote(password) or given.get("password", ""),
-        "PGHOST": host or given.get("host", ""),
-        "PGPORT": port or given.get("port", ""),
-        "PGDATABASE": unquote(parts.path.lstrip("/")),
-        **{variable: given.get(name, "") for name, variable in names.items()},
-    }
-    return {name: value for name, value in found.items() if value}
+    url = settings.url.reveal()
+    if dialect_of(url) == "sqlite":
+        file = sqlite_file(url)
+        if file is None:
+            raise click.ClickException("a private temporary database is nobody else's to open: name a file")
+        return ["sqlite3", str(file)], {}
+    from trivet.data.postgresql.address import address_of, for_libpq
+
+    address, variables = for_libpq(address_of(url, settings, "trivet db shell"))
+    return ["psql", address], variables
 
 
 def _parts(app: str | None, app_dir: str) -> tuple[App, list[Part]]:
@@ -387,7 +379,3 @@ def _remark(state: Any) -> str:
     if state.newest is None:
         return "has no revisions: trivet db diff"
     return ""
-
-
-def _near(place: str) -> str:
-    return place.removeprefix(f"{Path.cwd()}{os.sep}")

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +23,11 @@ def coloured() -> bool:
 def style(text: str, **styles: Any) -> str:
     """Return the text, styled where that is wanted."""
     return click.style(text, **styles) if coloured() else text
+
+
+def near(place: object) -> str:
+    """Return a path, or a place in a file, relative to the working directory where it lies below it."""
+    return str(place).removeprefix(f"{Path.cwd()}{os.sep}")
 
 
 def fail(message: str) -> None:

@@ -136,9 +136,18 @@ def open_database(url: str, settings: DatabaseSettings | None = None, name: str 
         from trivet.data.postgresql import PostgresDatabase
 
         return PostgresDatabase(url, settings, name)
+    from trivet.data.sqlite import SqliteDatabase
+
+    return SqliteDatabase(sqlite_file(url))
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file that a URL names; ``None`` for a private temporary one.
+
+    Raises:
+        ValueError: The URL names no file.
+    """
     parts = urlsplit(url)
     if parts.netloc or parts.query or parts.fragment:
         raise ValueError(f"database URL {url!r}: write sqlite:///FILE, or sqlite:////FILE for an absolute path")
-    from trivet.data.sqlite import SqliteDatabase
-
-    return SqliteDatabase(Path(parts.path[1:]) if parts.path.strip("/") else None)
+    return None if parts.path in ("", "/", "/:memory:") else Path(parts.path[1:])

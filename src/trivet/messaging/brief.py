@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from trivet.data.database import Contention, Database, Session
+from trivet.resilience.backoff import full_jitter
 
 R = TypeVar("R")
 
 ATTEMPTS = 4
-PAUSE_SECONDS = 0.05
+FIRST_SECONDS, LONGEST_SECONDS = 0.1, 0.4
 
 
 async def briefly(database: Database, body: Callable[[Session], Awaitable[R]]) -> R:
@@ -33,5 +33,5 @@ async def briefly(database: Database, body: Callable[[Session], Awaitable[R]]) -
                 raise
         finally:
             await session.close()
-        await asyncio.sleep(PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311 - spreads writers
+        await asyncio.sleep(full_jitter(attempt, FIRST_SECONDS, LONGEST_SECONDS))
         attempt += 1

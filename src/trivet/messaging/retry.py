@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from trivet.core.shape import Struct
+from trivet.resilience.backoff import longest_pause
 
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -43,12 +44,6 @@ class GiveUp(Struct):
     """Make it a dead letter: nothing more happens until somebody replays it."""
 
 
-def longest_pause(policy: RetryPolicy, attempts: int) -> float:
-    """Return the bound of the pause after so many attempts."""
-    doublings = min(max(attempts - 1, 0), 60)  # more would only overflow
-    return min(policy.longest, policy.first * 2.0**doublings)
-
-
 def after_failure(policy: RetryPolicy, attempts: int, contended: bool, chance: float) -> Again | GiveUp:
     """Decide what follows a failed attempt.
 
@@ -65,7 +60,7 @@ def after_failure(policy: RetryPolicy, attempts: int, contended: bool, chance: f
         return Again(pause=chance * policy.contended, counts=False)
     if attempts >= policy.attempts_max:
         return GiveUp()
-    return Again(pause=chance * longest_pause(policy, attempts))
+    return Again(pause=chance * longest_pause(attempts, policy.first, policy.longest))
 
 
 def idle(now: float, next_due: float | None, poll: float, chance: float) -> float:

@@ -21,6 +21,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from trivet.core.shape import Struct
+from trivet.data import keys
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -52,6 +53,11 @@ class Tables(Struct):
     def all(self) -> tuple[sa.Table, ...]:
         """Every table, in the order in which to create them."""
         return (self.outbox, self.delivery, self.job)
+
+
+def platform_tables(dialect: Dialect) -> tuple[sa.Table, ...]:
+    """Return everything that the platform keeps for itself beside an app's own tables, in the order of creation."""
+    return (*tables(dialect).all, keys.table())
 
 
 @cache

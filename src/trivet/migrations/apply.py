@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trivet.migrations.connection import is_locked
-from trivet.migrations.part import Part
-from trivet.migrations.revisions import Revision, directory_of, revision_of, scripts_of
-from trivet.migrations.state import context_of, differences, options_of, state_of
+from trivet.migrations.part import RECORD, Part
+from trivet.migrations.revisions import Revision, revision_of, script_directory, scripts_of
+from trivet.migrations.state import belongs, context_of, differences, options_of, state_of
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -71,7 +71,7 @@ def stamp(connection: sa.Connection, parts: list[Part]) -> list[str]:
     connection.rollback()
     for part in wanted:
         with connection.begin():
-            context_of(connection, part, parts).stamp(directory_of(part), "heads")
+            context_of(connection, part, parts).stamp(script_directory(part), "heads")
     return [part.name for part in wanted]
 
 
@@ -88,7 +88,7 @@ def drop(connection: sa.Connection, parts: list[Part]) -> None:
         there = sa.inspect(connection).get_table_names()
         for part in parts:
             for name in there:
-                if name in part.metadata.tables or name == part.record:
+                if name == part.record or (not name.startswith(RECORD) and belongs(name, part, parts)):
                     connection.execute(sa.text(f"DROP TABLE {dialect.quote(name)}"))
 
 
@@ -103,7 +103,7 @@ def sql_of(parts: list[Part], write: Callable[[str], None]) -> None:
         if not scripts_of(part):
             continue
         buffer = io.StringIO()
-        scripts = directory_of(part)
+        scripts = script_directory(part)
 
         def steps(revision: Any, context: Any, scripts: Any = scripts) -> Any:
             return scripts._upgrade_revs("heads", revision)
@@ -132,7 +132,7 @@ def _run(connection: sa.Connection, part: Part, parts: list[Part], applied: Appl
     from alembic.runtime.environment import EnvironmentContext
     from sqlalchemy import exc
 
-    scripts = directory_of(part)
+    scripts = script_directory(part)
     began = time.monotonic()
 
     def steps(revision: Any, context: Any) -> Any:

@@ -8,16 +8,18 @@ nothing to do.
 from __future__ import annotations
 
 import asyncio
-import random
+import fcntl
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
-from trivet.data.catalog import dialect_of
+from trivet.data.catalog import dialect_of, sqlite_file
 from trivet.data.database import DatabaseUnavailable
+from trivet.resilience.backoff import full_jitter
 from trivet.settings import DatabaseSettings
 
 if TYPE_CHECKING:
@@ -33,6 +35,12 @@ LOCK_SECONDS = 5
 """How long a statement waits for a lock before it is tried again later."""
 
 ATTEMPTS = 10
+FIRST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
+
+BUSY_SECONDS = 60
+"""How long SQLite waits for the transaction of another process."""
+
+WAITING = "another process migrates; waiting for it"
 
 Say = Callable[[str], None]
 
@@ -55,32 +63,47 @@ async def connected(
         DatabaseUnavailable: It can not be reached, or the locks stayed in the way.
     """
     if dialect_of(settings.url.reveal()) == "sqlite":
-        return await asyncio.to_thread(_on_sqlite, settings, work)
+        return await asyncio.to_thread(_on_sqlite, settings, work, alone, say)
     return await _on_postgresql(settings, work, alone, say)
 
 
-def _on_sqlite(settings: DatabaseSettings, work: Callable[[sa.Connection], T]) -> T:
+def _on_sqlite(settings: DatabaseSettings, work: Callable[[sa.Connection], T], alone: bool, say: Say) -> T:
+    """Do it on a file; whoever only looks creates none, and is in nobody's way."""
     import sqlalchemy as sa
     from sqlalchemy import event, exc
 
-    path = urlsplit(settings.url.reveal()).path[1:]
-    if settings.private or not path:
+    path = sqlite_file(settings.url.reveal())
+    if path is None:
         raise DatabaseUnavailable.because(
             "a private temporary database has nothing to migrate: name a file, DATABASE_URL=sqlite:///FILE"
         )
-    engine = sa.create_engine(
-        "sqlite://", creator=lambda: sqlite3.connect(path, timeout=60, isolation_level=None), poolclass=sa.NullPool
-    )
+    name = str(path) if alone or path.exists() else ":memory:"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(name, timeout=BUSY_SECONDS, isolation_level=None)
 
     def begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # of several processes one changes tables, the others wait
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if alone else "BEGIN")
 
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
     event.listen(engine, "begin", begin)
     try:
-        with engine.connect() as connection:
+        with _file_alone(path, say) if alone else nullcontext(), engine.connect() as connection:
             return work(connection)
-    except exc.OperationalError as error:
-        raise DatabaseUnavailable.because(f"sqlite:///{path}: {error.orig}") from error
+    except (exc.OperationalError, OSError) as error:
+        raise DatabaseUnavailable.because(f"sqlite:///{path}: {getattr(error, 'orig', error)}") from error
+
+
+@contextmanager
+def _file_alone(path: Path, say: Say) -> Iterator[None]:
+    """Hold a lock on the file that only those who migrate look at (flock, which SQLite does not use)."""
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(WAITING)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 async def _on_postgresql(settings: DatabaseSettings, work: Callable[[sa.Connection], T], alone: bool, say: Say) -> T:
@@ -117,7 +140,7 @@ async def _on_postgresql(settings: DatabaseSettings, work: Callable[[sa.Connecti
                         f"{address.shown}: other transactions held the tables at each of {ATTEMPTS} attempts: "
                         "end what runs long (pg_stat_activity has it, by xact_start), and migrate again"
                     ) from error
-                pause = random.uniform(0.5, 1.5) * attempt  # noqa: S311 - spreads attempts, protects nothing
+                pause = full_jitter(attempt, FIRST_SECONDS, LONGEST_SECONDS)
                 say(f"a lock was not to be had within {LOCK_SECONDS} s; again in {pause:.1f} s")
                 await asyncio.sleep(pause)
         raise AssertionError("the last attempt returned or raised")
@@ -134,5 +157,5 @@ def is_locked(error: DBAPIError) -> bool:
 
 async def _alone(guard: Any, say: Say) -> None:
     if not await guard.fetchval(f"SELECT pg_try_advisory_lock({MIGRATING})"):
-        say("another process migrates; waiting for it")
+        say(WAITING)
         await guard.execute(f"SET lock_timeout = 0; SELECT pg_advisory_lock({MIGRATING})")

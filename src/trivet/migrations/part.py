@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from trivet.core.module import Module
 from trivet.core.shape import Struct
-from trivet.data import keys
 from trivet.data.catalog import schema
 from trivet.data.database import Dialect
-from trivet.messaging.tables import tables
+from trivet.messaging.tables import platform_tables
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -64,15 +63,15 @@ def parts_of(modules: Sequence[Module], dialect: Dialect) -> list[Part]:
         dialect: Of its database.
     """
     own = Path(__file__).parent / "revisions" / dialect
-    parts = [_part(PLATFORM, dialect, own, [*tables(dialect).all, keys.table()])]
+    parts = [_part(PLATFORM, dialect, own, platform_tables(dialect))]
     for module in modules:
         found = schema([module], dialect)
         if found:
-            parts.append(_part(module.name, dialect, directory_of(module, dialect), found))
+            parts.append(_part(module.name, dialect, revisions_of(module, dialect), found))
     return parts
 
 
-def directory_of(module: Module, dialect: Dialect) -> Path:
+def revisions_of(module: Module, dialect: Dialect) -> Path:
     """Return where a module's revisions are: ``migrations/MODULE/ENGINE`` beside the file that declares it."""
     return Path(module.place.file).parent / "migrations" / module.name / dialect
 

@@ -36,12 +36,8 @@ class Revision(Struct):
     file: str
 
 
-def directory_of(part: Part) -> ScriptDirectory:
-    """Return Alembic's view of a part's directory.
-
-    Raises:
-        WrongRevisions: The installed extra is missing.
-    """
+def script_directory(part: Part) -> ScriptDirectory:
+    """Return Alembic's view of a part's directory, which exists."""
     from alembic.script import ScriptDirectory
 
     return ScriptDirectory(str(part.directory), version_locations=[str(part.directory)])
@@ -57,7 +53,7 @@ def scripts_of(part: Part) -> list[Script]:
 
     if not part.directory.is_dir():
         return []
-    scripts = directory_of(part)
+    scripts = script_directory(part)
     try:
         heads = scripts.get_heads()
         if len(heads) > 1:

@@ -42,20 +42,11 @@ def context_of(connection: sa.Connection, part: Part, parts: list[Part], **more:
 
 def options_of(part: Part, parts: list[Part]) -> dict[str, Any]:
     """Return how Alembic is to look at a part."""
-    known = set(part.metadata.tables)
-    others = [other.prefix for other in parts if len(other.prefix) > len(part.prefix)]
 
     def include(name: str | None, kind: str, above: Any) -> bool:
         if kind == "schema":
             return name == part.schema
-        if kind != "table" or name is None:
-            return True
-        if name.startswith(RECORD):
-            return False
-        if part.schema is not None:
-            return True
-        own = name.startswith(part.prefix) and not any(name.startswith(prefix) for prefix in others)
-        return name in known or own
+        return kind != "table" or name is None or (not name.startswith(RECORD) and belongs(name, part, parts))
 
     return {
         "target_metadata": part.metadata,
@@ -68,6 +59,17 @@ def options_of(part: Part, parts: list[Part]) -> dict[str, Any]:
         "render_as_batch": part.dialect == "sqlite",
         "transaction_per_migration": True,
     }
+
+
+def belongs(table: str, part: Part, parts: list[Part]) -> bool:
+    """Whether a table that exists is one of a part's, also where no shape is kept in it any more.
+
+    Where there are no schemas the name says it; of two modules whose names begin alike, the longer one.
+    """
+    if part.schema is not None or table in part.metadata.tables:
+        return True
+    longer = [other.prefix for other in parts if len(other.prefix) > len(part.prefix)]
+    return table.startswith(part.prefix) and not any(table.startswith(prefix) for prefix in longer)
 
 
 def state_of(connection: sa.Connection, part: Part, parts: list[Part]) -> State:

@@ -93,7 +93,7 @@ def observe(operation: Operation[..., Any] | None, runtime: Runtime, next: Handl
         numbers.ended(code, seconds, size)
         if not logged:
             return
-        duration_ms = int(seconds * 1e6) / 1000  # `round` costs three times as much
+        duration_ms = round(seconds * 1e6) / 1000  # a fifth of what rounding to three digits costs
         if sink.format != "json":
             shown = f"{call.method} {status} {duration_ms:g} ms"
             sink.line("info", shown, {"operation": name, "code": code, "request_id": call.request_id})

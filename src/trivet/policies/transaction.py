@@ -7,7 +7,6 @@ three times, after a pause with full jitter.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,20 +16,11 @@ from trivet.core.operation import Operation
 from trivet.data.database import Contention
 from trivet.policies.isolate import arguments_copier
 from trivet.policies.work import UnitOfWork
+from trivet.resilience.backoff import full_jitter
 from trivet.runtime import Runtime
 
 RETRIES = 3
-FIRST_PAUSE_SECONDS = 0.01
-
-
-def pause(attempt: int, chance: float) -> float:
-    """Return the seconds to wait before the next attempt: exponential with full jitter.
-
-    Args:
-        attempt: How many attempts failed, from 1.
-        chance: A random number in [0, 1).
-    """
-    return FIRST_PAUSE_SECONDS * 2.0**attempt * chance
+FIRST_SECONDS, LONGEST_SECONDS = 0.02, 0.08
 
 
 def transaction(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
@@ -63,7 +53,7 @@ def _committed(operation: Operation[..., Any], runtime: Runtime, next: Handler) 
             except Contention as contended:
                 await work.close()
                 attempt += 1
-                wait = pause(attempt, random.random())  # noqa: S311 - spreads retries, protects nothing
+                wait = full_jitter(attempt, FIRST_SECONDS, LONGEST_SECONDS)
                 if attempt > RETRIES or (call.deadline is not None and call.deadline.remaining() <= wait):
                     raise Contention(retry_after=1) from contended
                 await asyncio.sleep(wait)

@@ -6,6 +6,7 @@ It needs ``pip install 'trivet[client]'``, which brings the HTTP client.
 from trivet.rpc.client import Client
 from trivet.rpc.errors import AnswerUnreadable, ConnectionLost, Unreachable
 from trivet.rpc.http import Tls
+from trivet.rpc.incoming import Incoming
 from trivet.rpc.service import Service
 
-__all__ = ["AnswerUnreadable", "Client", "ConnectionLost", "Service", "Tls", "Unreachable"]
+__all__ = ["AnswerUnreadable", "Client", "ConnectionLost", "Incoming", "Service", "Tls", "Unreachable"]

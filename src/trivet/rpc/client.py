@@ -8,7 +8,7 @@ command always has an idempotency key, so that asking again changes nothing more
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 from uuid import uuid4
 
@@ -150,13 +150,13 @@ class Client:
     @overload
     async def call(self, operation: Command[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
-    async def call(self, operation: Stream[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]: ...
+    async def call(self, operation: Stream[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Incoming[R]: ...
     @overload
     async def call(self, operation: Job[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobStatus: ...
     async def call(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Run an operation over there and return its result; a stream gives its iterator, a job its status.
+        """Run an operation over there and return its result; a stream gives its items, a job its status.
 
-        A stream whose connection ends is resumed after its last item.
+        A stream whose connection ends is resumed after its last item. Whoever leaves it early closes it (``aclose``).
 
         Raises:
             Error: What the operation raised, as the class that it is, or why it could not be asked.
@@ -166,7 +166,7 @@ class Client:
         arguments = operation.signature.arguments(args, kwargs)
         method = self.api.method(operation)
         if operation.kind is Kind.STREAM:
-            return await Incoming.start(self, method, arguments)
+            return await Incoming[Any].start(self, method, arguments)
         message = method.request(arguments)
         headers = self.headers(operation, message)
         seconds = self._seconds(operation)
@@ -228,9 +228,15 @@ class Client:
     # -- what streams need too
 
     def pause(self, refused: Error, attempt: int, remaining: float) -> float | None:
-        """Count a failure, and return after how many seconds to ask again, if at all."""
+        """Count a failure, and return after how many seconds to ask again, if at all.
+
+        Args:
+            refused: What went wrong.
+            attempt: Which attempt it was; 0 for a stream that gave something before, which is no failure to answer.
+            remaining: Seconds that are left.
+        """
         pause = pause_of(refused, attempt, remaining, self._budget)
-        if retryable(refused):
+        if attempt and retryable(refused):
             self._budget.failed()
         return pause
 

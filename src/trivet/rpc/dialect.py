@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 import msgspec
 
-from trivet.core.error import Code, Violation
+from trivet.core.error import Code, InvalidArgument, Violation
 from trivet.rpc.errors import HTTP_CODES, AnswerUnreadable, Said, pointer_of
 from trivet.rpc.http import lost
 from trivet.transports.rpc import envelope
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pyqwest import Response
 
 CODES = {name: code for code, name in CONNECT_NAMES.items()}
+UNREADABLE = (InvalidArgument, AttributeError, KeyError, TypeError, ValueError)
+"""What details raise that are not what they should be: no base64, no protobuf, no list of objects."""
+
 MAX_ERROR = 64 * 1024
 """Bytes of an error that are read."""
 
@@ -176,8 +180,9 @@ def grpc_status(fields: Any) -> None:
     said = Said(code, unquote(fields.get("grpc-message") or ""))
     details = fields.get("grpc-status-details-bin")
     if details is not None:
-        for each in TOLERANT.decoder(STATUS)(unpadded(details)).get("details", ()):
-            _learn(said, each.get("type_url", "").rpartition("/")[2], each.get("value", b""))
+        with suppress(*UNREADABLE):  # an error is one without its details too
+            for each in TOLERANT.decoder(STATUS)(unpadded(details)).get("details", ()):
+                _learn(said, each.get("type_url", "").rpartition("/")[2], each.get("value", b""))
     raise Refused(said)
 
 
@@ -186,10 +191,11 @@ def connect_error(content: bytes, status: int) -> Said:
     try:
         error = _json(content)
         said = Said(CODES[error["code"]], str(error.get("message", "")))
+    except (AnswerUnreadable, KeyError, TypeError):
+        return Said(HTTP_CODES.get(status, Code.UNKNOWN), content.decode("utf-8", "replace"))
+    with suppress(*UNREADABLE):  # as above
         for each in error.get("details", ()):
             _learn(said, each["type"], unpadded(each["value"]))
-    except (AnswerUnreadable, KeyError, TypeError, ValueError):
-        return Said(HTTP_CODES.get(status, Code.UNKNOWN), content.decode("utf-8", "replace"))
     return said
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trivet.core.error import Error
 from trivet.rpc.dialect import Refused
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from trivet.rpc.client import Client
 
 
-class Incoming(AsyncIterator[Any]):
+R = TypeVar("R")
+
+
+class Incoming(AsyncIterator[R], Generic[R]):
     """The items of a stream; ``aclose`` ends it early.
 
     Args:
@@ -37,7 +40,7 @@ class Incoming(AsyncIterator[Any]):
         self._open = False
 
     @classmethod
-    async def start(cls, client: Client, method: RemoteMethod, arguments: Mapping[str, Any]) -> Incoming:
+    async def start(cls, client: Client, method: RemoteMethod, arguments: Mapping[str, Any]) -> Incoming[R]:
         """Open a stream; whoever gets it reads it to its end or closes it.
 
         Raises:
@@ -53,13 +56,14 @@ class Incoming(AsyncIterator[Any]):
             raise
         return stream
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> R:
         while self._open:
             try:
                 if self._messages is None:
                     await self._connect()
                 assert self._messages is not None
                 message = await anext(self._messages)
+                item: R
                 item, self._position = self._method.item(message)
             except StopAsyncIteration:
                 await self.aclose()

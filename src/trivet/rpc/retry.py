@@ -7,10 +7,9 @@ together; a budget keeps repetitions from adding to an overload (as in gRPC's re
 
 from __future__ import annotations
 
-import random
-
 from trivet.core.error import Error, Unavailable
 from trivet.core.idempotency import IdempotencyKeyInUse
+from trivet.resilience.backoff import full_jitter
 
 ATTEMPTS = 3
 FIRST_SECONDS = 0.05
@@ -58,7 +57,5 @@ def pause_of(error: Error, attempt: int, remaining: float, budget: Budget) -> fl
     """
     if not retryable(error) or attempt >= ATTEMPTS or not budget.enough:
         return None
-    longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** (attempt - 1))
-    pause = random.uniform(0, longest)  # noqa: S311 - spreads returns, protects nothing
-    pause += getattr(error, "retry_after", None) or 0.0
+    pause = full_jitter(attempt, FIRST_SECONDS, LONGEST_SECONDS) + (getattr(error, "retry_after", None) or 0.0)
     return pause if pause < remaining else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from trivet.resilience.backoff import longest_pause
+
 FIRST_SECONDS = 0.1
 LAST_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0
@@ -14,7 +16,7 @@ def restart_delay(failures: int) -> float:
     Args:
         failures: Crashes in a row, the last one included; at least 1.
     """
-    return float(min(LAST_SECONDS, FIRST_SECONDS * 2 ** min(failures - 1, 32)))
+    return longest_pause(failures, FIRST_SECONDS, LAST_SECONDS)
 
 
 def failures_after(failures: int, served_seconds: float) -> int:

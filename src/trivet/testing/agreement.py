@@ -292,7 +292,7 @@ class Questions:
         """Yield what is read while everything else is asked."""
         for op in self._ops:
             if op.operation.kind is Kind.STREAM:
-                with suppress(NoSampleError):
+                with suppress(NoSampleError):  # it is asked below as well, and said there to be left out
                     asked = Asked(arguments=self._arguments(op), principal=DEVELOPER)
                     yield Question(op=op, title="as it works", asked=asked)
 

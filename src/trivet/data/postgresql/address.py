@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import asyncpg
 
@@ -22,6 +22,18 @@ from trivet.settings import DatabaseSettings, Url
 CONNECT_SECONDS = 10
 STATEMENTS_MAX = 1000
 """Prepared statements that one connection keeps; the ones used longest ago go."""
+
+LIBPQ = frozenset(
+    {
+        "application_name", "channel_binding", "client_encoding", "connect_timeout", "dbname", "gssdelegation",
+        "gssencmode", "gsslib", "host", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle",
+        "keepalives_interval", "krbsrvname", "load_balance_hosts", "options", "passfile", "port", "require_auth",
+        "requirepeer", "service", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert", "sslcertmode",
+        "sslcrl", "sslcrldir", "sslkey", "sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "sslsni",
+        "target_session_attrs", "tcp_user_timeout", "user",
+    }
+)  # fmt: skip
+"""What libpq knows in a URL (section 32.1.2 of PostgreSQL 18's manual), but for the password."""
 
 OLDEST = 15
 """The oldest major version that is supported: what is used here came with it or before it."""
@@ -159,6 +171,29 @@ def address_of(url: str, settings: DatabaseSettings, name: str) -> Address:
         server_settings={key: value for key, value in settings_of_server.items() if key not in given},
         statements=0 if settings.pgbouncer else STATEMENTS_MAX,
     )
+
+
+def for_libpq(address: Address) -> tuple[str, Mapping[str, str]]:
+    """Return an address for a program that is made with libpq, such as ``psql``, and the variables that go with it.
+
+    The password is a variable, because everybody on a machine may read what programs are started with. So are settings
+    of the server, which libpq takes in no URL. The rest of how this process uses connections is not passed on.
+    """
+    parts = urlsplit(_plain(address.url.reveal()))
+    who, at, where = parts.netloc.rpartition("@")
+    user, _, password = who.partition(":")
+    given = dict(parse_qsl(parts.query))
+    password = given.pop("password", unquote(password))
+    settings = " ".join(f"-c {name}={_escaped(value)}" for name, value in given.items() if name not in LIBPQ)
+    known = urlencode({name: value for name, value in given.items() if name in LIBPQ})
+    url = parts._replace(scheme="postgresql", netloc=f"{user}{at}{where}", query=known).geturl()
+    variables = {"PGPASSWORD": password, "PGOPTIONS": settings}
+    return url, {name: value for name, value in variables.items() if value}
+
+
+def _escaped(value: str) -> str:
+    """Return a value as it stands in ``PGOPTIONS``, which is split at spaces."""
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def _plain(url: str) -> str:

@@ -15,7 +15,7 @@ from trivet.contracts.model import Api
 from trivet.contracts.problem import MethodNotAllowed, NotAcceptable, RouteNotFound, status_of
 from trivet.core.call import Call, Outcome, Place
 from trivet.core.declaration import Access, Declaration
-from trivet.core.error import Cancelled, Code, Error, Internal
+from trivet.core.error import Cancelled, Code, DeadlineExceeded, Error, Internal
 from trivet.core.module import Module
 from trivet.core.operation import Operation, Query
 from trivet.policies import chain
@@ -179,13 +179,23 @@ class GraphqlTransport:
             self._watches.stop(call)
 
     async def _execute(self, service: GraphqlService, asked: Request, call: GraphqlCall) -> bytes:
-        prepared = service.ready(asked) or await service.prepare(asked)
-        kind = prepared.operation.kind
-        if call.verb == "GET" and kind == "mutation":
-            raise MethodNotAllowed(detail="A mutation needs POST.", allowed=("POST",))
-        if kind == "subscription":
+        prepared = service.ready(asked) or await self._prepared(service, asked, call)
+        if permitted(prepared, call) == "subscription":
             raise NotAcceptable(detail="A subscription needs Accept: text/event-stream, or a WebSocket.")
         return await self._run(service, prepared, asked, call)
+
+    async def _prepared(self, service: GraphqlService, asked: Request, call: GraphqlCall) -> Prepared:
+        """Return what is asked for, in the time of the request; its alarm is off once one of its operations ran.
+
+        Raises:
+            DeadlineExceeded: It was not there in time.
+            InvalidArgument: It can not be executed.
+        """
+        try:
+            async with asyncio.timeout(call.deadline.remaining() if call.deadline is not None else None):
+                return await service.prepare(asked)
+        except TimeoutError as late:
+            raise DeadlineExceeded from late
 
     def _run(self, service: GraphqlService, prepared: Prepared, asked: Request, call: GraphqlCall) -> Awaitable[bytes]:
         """Run a query or a mutation: from here on each root field has its own deadline, never later than the call's.
@@ -203,11 +213,8 @@ class GraphqlTransport:
         Raises:
             Error: It can not be executed.
         """
-        prepared = await service.prepare(asked)
-        kind = prepared.operation.kind
-        if call.verb == "GET" and kind == "mutation":
-            raise MethodNotAllowed(detail="A mutation needs POST.", allowed=("POST",))
-        if kind != "subscription":
+        prepared = await self._prepared(service, asked, call)
+        if permitted(prepared, call) != "subscription":
             return one(await self._run(service, prepared, asked, call))
         place = call.fields.get(b"last-event-id")
         if place is not None and len(place) <= MAX_POSITION:
@@ -276,6 +283,18 @@ class GraphqlTransport:
     ) -> Awaitable[None]:
         head = HEADS.get(call.media_type, HEADS[JSON])
         return self._rest.reply(call, Reply(status, KEPT, [*head, *fields] if fields else head, content), send)
+
+
+def permitted(prepared: Prepared, call: GraphqlCall) -> str:
+    """Return of which kind an operation is.
+
+    Raises:
+        MethodNotAllowed: ``GET`` changes nothing.
+    """
+    kind = prepared.operation.kind
+    if call.verb == "GET" and kind == "mutation":
+        raise MethodNotAllowed(detail="A mutation needs POST.", allowed=("POST",))
+    return kind
 
 
 async def _execute(ctx: Any) -> None:

@@ -61,9 +61,8 @@ class Endpoint:
         self.streams = self.operation.kind is Kind.STREAM
         self._status = op.face.status
         self._locate = locate
-        expander = Expander(op, api) if self.operation.kind in (Kind.QUERY, Kind.COMMAND) else None
-        if not expander:
-            expander = None
+        expands = self.operation.kind in (Kind.QUERY, Kind.COMMAND)
+        expander = (Expander(op, api) or None) if expands else None  # it is false where there is nothing to expand
         extra = [Slot("expand", str)] if expander else []
         self._binder = Binder(op, extra)
         self._encode = encoder_of(op)

@@ -121,9 +121,7 @@ class ConnectStream(Speech):
 
     def item(self, message: bytes) -> bytes:
         """Return one message of a stream as it is sent."""
-        if self._gzip and len(message) >= envelope.COMPRESS_FROM_BYTES:
-            return enveloped(deflated(message), envelope.COMPRESSED)
-        return enveloped(message)
+        return envelope.item(message, self._gzip)
 
     async def end(self, call: RpcCall, status: Status | None) -> None:
         """End a stream: the status is its last message."""

@@ -44,6 +44,13 @@ def enveloped(message: bytes, flags: int = 0) -> bytes:
     return head(flags, len(message)) + message
 
 
+def item(message: bytes, gzip: bool) -> bytes:
+    """Return one of several messages in its envelope, compressed where its reader takes that and it is large."""
+    if gzip and len(message) >= COMPRESS_FROM_BYTES:
+        return enveloped(deflated(message), COMPRESSED)
+    return enveloped(message)
+
+
 def opened(content: bytes, limit: int, gzip: bool) -> bytes:
     """Return the one message in a request's content.
 
