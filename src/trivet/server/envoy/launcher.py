@@ -42,6 +42,10 @@ ORDER = "_TRIVET_ORDER"
 FOREVER_SECONDS = 10 * 365 * 86_400
 """A worker that is replaced ends when it is told to, not when its successor has waited long enough."""
 
+STACK_BYTES = 16 * 1024 * 1024
+"""Python runs on a thread of Rust's, whose 2 MiB end before CPython's own limit of nested calls in C from 3.12 on:
+a body that nests deeply would end the worker. Twice what a main thread has; only what is touched takes memory. It stays
+in the environment, since Rust reads it after the application was imported."""
 
 EPOCHS = 3
 """After so many processes of a chain Envoy uses the names of their sockets again."""
@@ -124,7 +128,7 @@ class EnvoyLauncher:
         self._reserved = reserved
         self._addresses = [Address(host=name[0], port=name[1]) for name in (sock.getsockname() for sock in reserved)]
         self._settings = settings
-        self._environ = dict(environ)
+        self._environ = {"RUST_MIN_STACK": str(STACK_BYTES)} | dict(environ)
         self._log = log
         self._chains: dict[str, Chain] = {}
         self._started = 0
