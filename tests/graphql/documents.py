@@ -54,8 +54,21 @@ class Documents:
         return drawn()
 
     def _set(self, draw: st.DrawFn, kind: NamedType, depth: int, fragments: dict[str, str], root: bool = False) -> str:
+        if isinstance(kind, ObjectType) and depth > 0 and not root and draw(st.integers(0, 5)) == 0:
+            return self._whole(kind, depth)
         parts = [self._selection(draw, kind, depth, fragments, root) for _ in range(draw(st.integers(1, 3)))]
         return "{ " + " ".join(parts) + " }"
+
+    def _whole(self, kind: ObjectType, depth: int) -> str:
+        """Return a selection of everything that needs no argument, in order."""
+        parts = []
+        for field in kind.fields.values():
+            below = field.type.named
+            if not composite(field.type):
+                parts.append(field.name)
+            elif depth > 1 and isinstance(below, ObjectType) and not field.arguments:
+                parts.append(f"{field.name} {self._whole(below, depth - 1)}")
+        return "{ " + " ".join(parts or ["__typename"]) + " }"
 
     def _selection(self, draw: st.DrawFn, kind: NamedType, depth: int, fragments: dict[str, str], root: bool) -> str:
         what = draw(st.integers(0, 9))

@@ -6,19 +6,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from graphql import OperationDefinitionNode, parse
 from hypothesis import strategies as st
 
 from shop.app import app as shop
 from tests.graphql.differential import DOCUMENTS_DRAWN, Session, draw
 from tests.graphql.documents import Documents
-from tests.graphql.torture import torture
+from tests.graphql.torture import torture, tree
 from trivet.app import App, Seeding
 from trivet.contracts.graphql.read import graph_of
+from trivet.contracts.graphql.schema import schema_of
 from trivet.contracts.model import describe
 from trivet.core.principal import DEVELOPER
 from trivet.settings import GraphqlSettings
 from trivet.testing import Client
 from trivet.testing.app import settings_for_tests
+from trivet.transports.graphql.compile import Compiler
+from trivet.transports.graphql.execute import Target
 
 API, FAULTS = describe("torture", [torture])
 GRAPH, UNFIT = graph_of(API)
@@ -59,6 +63,36 @@ def test_the_torture_schema_is_one() -> None:
 def test_an_edge_knows_whether_its_page_was_asked_for_with_a_cursor(session: Session, arguments: str) -> None:
     selected = "nodes { name } pageInfo { hasPreviousPage }"
     session.check(f"{{ tree(size: 4, wrong: false) {{ friends({arguments}) {{ {selected} }} }} }}", {})
+
+
+MARK = "{ letter count }"
+LABEL = f"{{ text size mark {MARK} longName }}"
+
+
+@pytest.mark.parametrize("selected", [LABEL, "{ text mark { letter count } }", f"{{ text size mark {MARK} }}"])
+def test_what_is_selected_whole_is_written_as_it_is_and_nothing_else_of_it(session: Session, selected: str) -> None:
+    failing = sum(
+        session.check(f"{{ tree(size: {size}, wrong: {wrong}) {{ label {selected} labels {selected} }} }}", {})
+        for size in range(1, 15)
+        for wrong in ("false", "true")
+        if size != 13
+    )
+    assert failing > 3
+
+
+def test_what_is_selected_whole_becomes_no_other_object() -> None:
+    compiler = Compiler(GRAPH, schema_of(GRAPH), lambda field: None)
+
+    def labels(selected: str) -> list[Any]:
+        [operation] = parse(f"{{ tree(size: 7) {{ labels {selected} }} }}").definitions
+        assert isinstance(operation, OperationDefinitionNode)
+        unit = compiler.plan(operation, {}, {}).steps[0].unit
+        target = Target()
+        unit.project([(None, target)], [tree(7, wrong=False)], False, [])
+        return list(target.value.f0)
+
+    assert [type(each).__name__ for each in labels(LABEL)] == ["Output", "Label", "Label"]
+    assert {type(each).__name__ for each in labels("{ size text }")} == {"Output"}
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from trivet import (
     Read,
     Struct,
     Write,
+    field,
 )
 
 LeafId = NewType("LeafId", UUID)
@@ -82,6 +83,28 @@ class Dot(Struct, tag="dot"):
 Figure = Square | Circle | Dot
 
 
+class Mark(Struct):
+    """What is mostly selected whole."""
+
+    letter: str
+    count: Small | None = None
+
+
+class Label(Struct):
+    """What has nothing but leaves, and an object of that kind."""
+
+    text: str
+    size: Small
+    mark: Mark | None
+    long_name: str | None = field(default=None, name="longName")
+
+
+class Printed(Label):
+    """A label with something that the schema does not show."""
+
+    secret: str = "secret"
+
+
 class Tree(Struct):
     """Nested, in lists of lists, with figures."""
 
@@ -95,6 +118,8 @@ class Tree(Struct):
     flats: tuple[Flat | None, ...] = ()
     children: tuple[Tree, ...] = ()
     colours: tuple[Colour, ...] = ()
+    label: Label | None = None
+    labels: tuple[Label, ...] = ()
 
 
 def flat(n: int, **changes: Any) -> Flat:
@@ -136,6 +161,14 @@ def figure(n: int) -> Figure:
     return (Square(side=n, colour=Colour.RED), Circle(radius=n / 2, colour=Colour.darkBlue), Dot())[n % 3]
 
 
+def label(n: int, wrong: bool = True) -> Label:
+    """Return a label; some are of a class that has more, some have nothing where something must be."""
+    cls = Printed if n % 3 == 1 else Label
+    letter: Any = None if wrong and n % 5 == 4 else "m"
+    mark = Mark(letter=letter, count=2**31 if wrong and n % 7 == 6 else n) if n % 4 else None
+    return cls(text=f"label {n}", size=n, mark=mark, long_name=None if n % 2 else f"long {n}")
+
+
 def tree(n: int, depth: int = 2, wrong: bool = True) -> Tree:
     changes = WRONG[n % len(WRONG)] if wrong else {}
     return Tree(
@@ -149,6 +182,8 @@ def tree(n: int, depth: int = 2, wrong: bool = True) -> Tree:
         flats=(flat(n), None, flat(n + 1, **changes)),
         children=tuple(tree(3 * n + i + 1, depth - 1, wrong) for i in range(n % 3)) if depth else (),
         colours=tuple(Colour)[: n % 3],
+        label=label(n, wrong) if n % 6 else None,
+        labels=tuple(label(n + i, wrong) for i in range(n % 4)),
     )
 
 

@@ -41,7 +41,7 @@ from trivet.core.call import Handler
 from trivet.transports.graphql.arguments import Arguments, Cursors, Decode, decoder_of
 from trivet.transports.graphql.cost import Costs
 from trivet.transports.graphql.plan import Branch, EdgeStep, Entry, Location, Plan, RootStep, Selection, Unit
-from trivet.transports.graphql.project import output_class, write
+from trivet.transports.graphql.project import is_whole, output_class, write
 
 Conditions = Mapping[str, bool]
 """What the variables of ``@skip`` and ``@include`` say."""
@@ -176,7 +176,8 @@ class _Compilation:
             self._entry(kind, f"f{number}", key, nodes, unit) for number, (key, nodes) in enumerate(grouped.items())
         ]
         followed = any(entry.edge is not None for entry in entries)
-        return Branch(kind.name, kind.cls, entries, output_class(list(grouped), followed))
+        output = output_class(list(grouped), followed)
+        return Branch(kind.name, kind.cls, entries, output, is_whole(kind.cls, entries))
 
     def _entry(self, kind: ObjectType, attribute: str, key: str, nodes: list[FieldNode], unit: Unit) -> Entry:
         location = location_of(nodes[0])

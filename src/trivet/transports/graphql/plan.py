@@ -72,15 +72,17 @@ class Branch:
         cls: Its Python class, where objects of several types must be told apart.
         entries: In the order of the answer.
         output: The class of the output objects.
+        whole: Whether an object of the class is written as its output would be: everything is selected, as it stands.
     """
 
-    __slots__ = ("cls", "entries", "name", "output")
+    __slots__ = ("cls", "entries", "name", "output", "whole")
 
-    def __init__(self, name: str, cls: Any, entries: Sequence[Entry], output: Any) -> None:
+    def __init__(self, name: str, cls: Any, entries: Sequence[Entry], output: Any, whole: bool) -> None:
         self.name = name
         self.cls = cls
         self.entries = entries
         self.output = output
+        self.whole = whole
 
 
 class Selection:

@@ -96,6 +96,32 @@ def output_class(keys: Sequence[str], followed: bool) -> Any:
     )
 
 
+def is_whole(cls: Any, entries: Sequence[Entry]) -> bool:
+    """Whether objects of a class are written as their outputs would be, so that they need none.
+
+    Everything that they hold is selected, in their order and under their names, and nothing of it is changed on the
+    way. That is how small shapes (an amount of money, an address) are mostly asked for.
+    """
+    config = getattr(cls, "__struct_config__", None)
+    if config is None or not isinstance(cls, type):
+        return False
+    if not config.frozen or config.tag is not None or config.omit_defaults or config.array_like:
+        return False
+    names: tuple[str, ...] = cls.__struct_fields__  # type: ignore[attr-defined]  # it has a config
+    keys: tuple[str, ...] = cls.__struct_encode_fields__  # type: ignore[attr-defined]  # as above
+    return keys == tuple(entry.key for entry in entries) and all(
+        entry.field is not None and entry.field.read == f"{{o}}.{name}" and stays(entry)
+        for name, entry in zip(names, entries, strict=True)
+    )
+
+
+def stays(entry: Entry) -> bool:
+    """Whether a member is written as it is read, or is an object that is."""
+    if entry.selection is None:
+        return passes(entry.type.of if entry.type.many else entry.type) or is_number(entry.type)
+    return not entry.type.many and not entry.selection.abstract and entry.selection.branches[0].whole
+
+
 def write(unit: Unit) -> None:
     """Give a unit its function."""
     writer = _Writer(unit)
@@ -204,6 +230,7 @@ class _Writer:
     def _object(self, branch: Branch, value: str) -> str:
         members: list[str] = []
         followed: list[Entry] = []
+        itself = [f"type({value}) is {self._constant(branch.cls)}"] if branch.whole else []
         for entry in branch.entries:
             if entry.field is None:
                 members.append(self._constant(branch.name))
@@ -214,8 +241,16 @@ class _Writer:
                 assert entry.field.read is not None
                 name = self._name()
                 self._line(f"{name} = {entry.field.read.format(o=value)}")
-                members.append(self._value(entry.type, name, entry.selection))
+                member = self._value(entry.type, name, entry.selection)
+                if itself and entry.selection is not None:
+                    out = self._name()
+                    self._line(f"{out} = {member}")
+                    itself.append(f"{out} is {name}")
+                    member = out
+                members.append(member)
         made = f"{self._constant(branch.output)}({', '.join(members)})"
+        if itself:
+            return f"{value} if {' and '.join(itself)} else {made}"
         if not followed:
             return made
         out = self._name()
@@ -236,14 +271,18 @@ def notices_none(ref: Ref, selection: Selection | None) -> bool:
     if ref.many:
         return True
     if selection is None:
-        return isinstance(ref.of, EnumType) or ref.of.name in RANGES or ref.of.name == "Float"
+        return isinstance(ref.of, EnumType) or is_number(ref)
     if selection.abstract:
         return True
     entries = selection.branches[0].entries
     return any(entry.field is not None and (entry.field.read or "").startswith("{o}.") for entry in entries)
 
 
+def is_number(ref: Ref) -> bool:
+    """Whether a leaf is a number, which has bounds."""
+    return not ref.many and (ref.of.name in RANGES or ref.of.name == "Float")
+
+
 def passes(ref: Ref) -> bool:
     """Whether a leaf is written as it is, ``None`` included."""
-    kind = ref.of
-    return not ref.many and isinstance(kind, ScalarType) and kind.name not in RANGES and kind.name != "Float"
+    return not ref.many and isinstance(ref.of, ScalarType) and not is_number(ref)
