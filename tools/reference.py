@@ -54,7 +54,13 @@ def command_line(command: click.Command) -> str:
 
 def helps(command: click.Command, path: str) -> Iterator[tuple[str, str]]:
     """Yield a command and all below it, each with its help."""
-    context = click.Context(command, info_name=path, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH)
+    context = click.Context(
+        command,
+        info_name=path,
+        terminal_width=HELP_WIDTH,
+        max_content_width=HELP_WIDTH,
+        help_option_names=["-h", "--help"],  # as the outermost command hands them down
+    )
     yield path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

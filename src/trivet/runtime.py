@@ -15,9 +15,10 @@ from trivet.core.operation import Operation
 from trivet.core.principal import ANONYMOUS, DEVELOPER, Principal
 from trivet.core.resource import Elsewhere, Resource
 from trivet.data.database import Database
+from trivet.messaging.backlog import Counter
 from trivet.messaging.dispatcher import Dispatcher
 from trivet.messaging.feed import Feed
-from trivet.messaging.metrics import DeliveryMetrics
+from trivet.messaging.metrics import BacklogMetrics, DeliveryMetrics
 from trivet.messaging.outbox import Outbox
 from trivet.messaging.prune import Pruner
 from trivet.messaging.runner import Runner
@@ -166,6 +167,9 @@ class Runtime:
         self.dispatcher = Dispatcher(database, self.subscribers, runner, clock=self.clock, observer=observer)
         pruning = asyncio.create_task(Pruner(database, self.subscribers.ids, self.clock).run(), name="trivet-pruner")
         self._stack.push_async_callback(_cancelled, pruning)
+        watcher = BacklogMetrics(self.metrics, self.subscribers.ids)
+        counting = asyncio.create_task(Counter(database, self.clock, watcher).run(), name="trivet-backlog")
+        self._stack.push_async_callback(_cancelled, counting)
         self._stack.push_async_callback(self.feed.close)
         self._stack.push_async_callback(self.dispatcher.stop, self.settings.server.close_timeout)
         self.dispatcher.start()

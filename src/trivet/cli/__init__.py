@@ -24,6 +24,7 @@ COMMANDS = {
     "contract": "Write the contracts of an app.",
     "graphql": "Look at what GraphQL documents become.",
     "db": "Look at the tables of an app, and change them without downtime.",
+    "events": "Look at events and requests for later, and try again what failed.",
     "config": "Explain the settings.",
 }
 

@@ -55,6 +55,12 @@ def width() -> int:
     return shutil.get_terminal_size((100, 24)).columns
 
 
+def one_line(text: str, columns: int | None = None) -> str:
+    """Return foreign text as one line that can not steer a terminal, cut where it has more columns than it may."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if columns is None or len(line) <= columns else f"{line[: columns - 1]}…"
+
+
 def print_table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], *, dispensable: Sequence[str] = (), instead: str = ""
 ) -> None:

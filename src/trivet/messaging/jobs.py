@@ -84,6 +84,12 @@ async def release(session: Session, id: UUID) -> None:
     await session.execute(_statements().release, (str(id),))
 
 
+async def reopen(session: Session, message: Message) -> None:
+    """Let a job that ended wait again, as if it had just been asked for; where its status was removed, add it."""
+    if await session.execute(_statements().reopen, (str(message.id),)) != 1:
+        await create(session, message)
+
+
 async def succeed(session: Session, id: UUID, result: bytes, now: datetime) -> None:
     """Record the result, as JSON."""
     await session.execute(_statements().succeed, (result, micros(now), str(id)))
@@ -130,6 +136,7 @@ class _Statements(Struct):
     start: Statement
     report: Statement
     release: Statement
+    reopen: Statement
     succeed: Statement
     fail: Statement
     prune: Statement
@@ -168,6 +175,15 @@ def _statements() -> _Statements:
             sa.update(job).values(done=bind("so_far"), total=bind("in_all")).where(this), ("so_far", "in_all", "of")
         ),
         release=Statement(sa.update(job).values(state=state(JobState.QUEUED)).where(this), ("of",)),
+        reopen=Statement(
+            sa.update(job)
+            .values(
+                {"state": state(JobState.QUEUED)}
+                | dict.fromkeys(("done", "total", "code", "reason", "message", "start_time", "end_time"))
+            )
+            .where(this),
+            ("of",),
+        ),
         succeed=Statement(
             sa.update(job)
             .values(state=state(JobState.SUCCEEDED), result=bind("value"), end_time=bind("now"))

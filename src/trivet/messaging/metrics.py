@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
+from trivet.messaging.backlog import Backlog
 from trivet.telemetry.log import Logger
 from trivet.telemetry.metrics import Registry
 
@@ -53,3 +57,32 @@ class DeliveryMetrics:
     def troubled(self, error: BaseException) -> None:
         """Say that the store could not be asked."""
         self._log.failure("deliveries can not be looked for, trying again", error)
+
+
+class BacklogMetrics:
+    """What each subscriber has before it, as gauges: every worker counts the same store, so take the maximum.
+
+    Args:
+        metrics: Where the numbers go.
+        subscribers: Those that this process knows; they are there from the start, with 0.
+    """
+
+    def __init__(self, metrics: Registry, subscribers: Sequence[str]) -> None:
+        self._count = metrics.gauge(
+            "trivet_outbox_deliveries", "Deliveries that are not done, by how far they are.", ["subscriber", "state"]
+        )
+        self._oldest = metrics.gauge(
+            "trivet_outbox_oldest_seconds", "Age of the oldest message that is not delivered.", ["subscriber"]
+        )
+        self._known = set(subscribers)
+
+    def backlog(self, found: Sequence[Backlog], now: datetime) -> None:
+        """Set the gauges; a subscriber that is not mentioned has nothing before it."""
+        by_name = {each.subscriber: each for each in found}
+        self._known |= set(by_name)
+        for name in self._known:
+            each = by_name.get(name) or Backlog(subscriber=name)
+            for state, count in (("waiting", each.waiting), ("retrying", each.retrying), ("dead", each.dead)):
+                self._count.bind(name, state).set(count)
+            age = 0.0 if each.oldest is None else (now - each.oldest).total_seconds()
+            self._oldest.bind(name).set(max(0.0, age))

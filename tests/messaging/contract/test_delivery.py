@@ -172,8 +172,8 @@ async def test_after_the_last_attempt_it_is_a_dead_letter_and_the_next_event_goe
 
         broken = False
         async with world.writing() as writing:
-            assert await replay(writing, dead.id, world.clock.now())
-            assert not await replay(writing, dead.id, world.clock.now())
+            assert await replay(writing, [dead], world.clock.now()) == 1
+            assert await replay(writing, [dead], world.clock.now()) == 0
         dispatcher.wake()
         await drained(world)
     assert await world.effects() == [("shop.bill", "a", 1), ("shop.bill", "a", 0)]
