@@ -183,10 +183,10 @@ async def test_what_is_planned_too_long_is_late_and_takes_nothing_from_what_was_
 ) -> None:
     prepare = GraphqlService.prepare
 
-    async def slowly(self: GraphqlService, request: Request) -> Prepared:
+    async def slowly(self: GraphqlService, request: Request, caller: str) -> Prepared:
         if request.operation_name == "Slow":
             await asyncio.Event().wait()
-        return await prepare(self, request)
+        return await prepare(self, request, caller)
 
     monkeypatch.setattr(GraphqlService, "prepare", slowly)
     change = 'mutation { createNote(note: {text: "kept"}) { text } }'

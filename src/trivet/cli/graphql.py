@@ -58,7 +58,7 @@ def plan(file: str, app: str | None, app_dir: str, operation: str | None, variab
     async def made() -> list[str]:
         service = GraphqlService(built.api, graph, built.runtime, Documents(built.runtime.settings.graphql))
         try:
-            prepared = await service.prepare(Request(query=text, operation_name=operation, variables=given))
+            prepared = await service.prepare(Request(query=text, operation_name=operation, variables=given), caller="")
             found, values = prepared.plan, prepared.variables
             lines = [*explain(found, values)]
             return [*lines, "", *sources(found)] if source else lines

@@ -1,15 +1,15 @@
 """Documents: parsed, counted and validated once, by graphql-core, and kept with their plans in a bounded cache.
 
-What is expensive runs in a thread of its own, one document after the other, so that the event loop answers others in
-the meantime; a document that several requests bring at once is looked at once. Whether it is expensive is counted: a
-short document is parsed and counted where it arrives, and stays there only if there is little to validate in it.
+What is expensive runs in a thread of its own, one document after the other and callers by turns, so that the event loop
+answers others in the meantime; a document that several requests bring at once is looked at once. Whether it is
+expensive is counted: a short document is parsed and counted where it arrives, and stays there only if there is little
+to validate in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from graphql import (
@@ -31,7 +31,8 @@ from trivet.transports.graphql.bounded import Bounded
 from trivet.transports.graphql.compile import Compiler, condition_names, said_by
 from trivet.transports.graphql.limits import count
 from trivet.transports.graphql.plan import Plan
-from trivet.transports.graphql.refusals import DocumentInvalid, OperationUnknown, PlannerBusy
+from trivet.transports.graphql.refusals import DocumentInvalid, OperationUnknown
+from trivet.transports.graphql.turns import Turns
 
 T = TypeVar("T")
 
@@ -43,9 +44,6 @@ INLINE_WORK = 60
 
 MAX_ERRORS = 10
 """How many things that are wrong with a document are listed."""
-
-MAX_WAITING = 64
-"""How many documents may wait to be looked at."""
 
 
 class Operation:
@@ -187,7 +185,7 @@ class Planner:
         self._documents: Bounded[Document | Error] = Bounded(limits.plans, limits.plans_size)
         self._plans: Bounded[Plan] = Bounded(limits.plans, limits.plans_size)
         self._waiting: dict[Any, asyncio.Future[Any]] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="trivet-graphql")
+        self._turns = Turns()
 
     @property
     def kept(self) -> tuple[int, int]:
@@ -196,51 +194,50 @@ class Planner:
 
     def close(self) -> None:
         """End the thread."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._turns.close()
 
     def known(self, source: str) -> Document | None:
         """Return the document if it is kept and valid."""
         found = self._documents.get(source)
         return None if isinstance(found, Error) else found
 
-    async def document(self, source: str) -> Document:
+    async def document(self, source: str, caller: str) -> Document:
         """Return the document.
+
+        Args:
+            source: Its text.
+            caller: Who brings it, as `turns.caller_of` says.
 
         Raises:
             DocumentInvalid: With what is wrong.
             DocumentRefused: It asks for too much.
-            PlannerBusy: Too many documents are waiting.
+            TooManyNewDocuments: The caller brought too many that are still waiting.
+            PlannerBusy: All callers did together.
         """
         found = self._documents.get(source)
         if found is None:
-            found = await self._read(source)
+            found = await self._read(source, caller)
             self._documents.put(source, found, len(source) + OVERHEAD)
         if isinstance(found, Error):
             raise found.with_traceback(None)
         return found
 
-    async def _read(self, source: str) -> Document | Error:
-        if len(source) > INLINE_LENGTH:
-            return await self._once(source, lambda: _outcome(lambda: self._reader.read(source)))
+    async def _read(self, source: str, caller: str) -> Document | Error:
+        length = len(source)
+        if length > INLINE_LENGTH:
+            return await self._once(source, caller, length, lambda: _outcome(lambda: self._reader.read(source)))
         parsed = _outcome(lambda: self._reader.parse(source))
         if isinstance(parsed, Error):
             return parsed
         if parsed.work <= INLINE_WORK:
             return _outcome(lambda: self._reader.validate(parsed))
-        return await self._once(source, lambda: _outcome(lambda: self._reader.validate(parsed)))
+        return await self._once(source, caller, length, lambda: _outcome(lambda: self._reader.validate(parsed)))
 
-    async def _once(self, key: Any, make: Callable[[], T]) -> T:
-        """Return what is made in the thread, once for all who wait for it.
-
-        Raises:
-            PlannerBusy: Too many are waiting.
-        """
+    async def _once(self, key: Any, caller: str, length: int, make: Callable[[], T]) -> T:
+        """Return what is made in the thread, once for all who wait for it; see `Turns.run`."""
         waiting = self._waiting.get(key)
         if waiting is None:
-            if len(self._waiting) >= MAX_WAITING:
-                raise PlannerBusy(retry_after=1)
-            waiting = asyncio.get_running_loop().run_in_executor(self._thread, make)
-            self._waiting[key] = waiting
+            waiting = self._waiting[key] = self._turns.run(caller, length, make)
             waiting.add_done_callback(lambda done: self._waiting.pop(key, None))
         made: T = await asyncio.shield(waiting)
         return made
@@ -263,11 +260,13 @@ class Planner:
         """Return the plan of an operation if it is kept."""
         return self._plans.get((operation, said_by(variables, operation.conditions)))
 
-    async def plan(self, operation: Operation, variables: VariableValues) -> Plan:
+    async def plan(self, operation: Operation, variables: VariableValues, caller: str) -> Plan:
         """Return the plan of an operation under what its variables say about conditions.
 
         Raises:
             DocumentInvalid: A condition says nothing.
+            TooManyNewDocuments: The caller has too many documents that are waiting.
+            PlannerBusy: All callers do together.
         """
         said = said_by(variables, operation.conditions)
         if said is None:
@@ -281,8 +280,9 @@ class Planner:
             def compiled() -> Plan:
                 return self._compiler.plan(operation.node, document.fragments, conditions)
 
-            plan = compiled() if document.work <= INLINE_WORK else await self._once(key, compiled)
-            self._plans.put(key, plan, len(document.source) + OVERHEAD)
+            length = len(document.source)
+            plan = compiled() if document.work <= INLINE_WORK else await self._once(key, caller, length, compiled)
+            self._plans.put(key, plan, length + OVERHEAD)
         return plan
 
 

@@ -9,6 +9,8 @@
     └── OperationUnknown    it has no operation of that name
     Unavailable
     └── PlannerBusy         too many new documents wait
+    QuotaExceeded
+    └── TooManyNewDocuments too many of them are the caller's own
     PermissionDenied
     └── CrossSiteRequest    it came from another site, in a way about which no browser asks
 """
@@ -18,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trivet.core.error import Error, InvalidArgument, PermissionDenied, Unavailable
+from trivet.core.error import Error, InvalidArgument, PermissionDenied, QuotaExceeded, Unavailable
 
 
 class DocumentInvalid(InvalidArgument):
@@ -49,6 +51,10 @@ class OperationUnknown(InvalidArgument):
 
 class PlannerBusy(Unavailable):
     """Too many new documents are waiting to be planned."""
+
+
+class TooManyNewDocuments(QuotaExceeded):
+    """Too many new documents of yours are waiting to be planned: send the next when one is answered."""
 
 
 class CrossSiteRequest(PermissionDenied):

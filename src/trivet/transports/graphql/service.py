@@ -116,16 +116,22 @@ class GraphqlService:
         plan = self.planner.planned(operation, variables)
         return None if plan is None else self._affordable(operation, variables, plan)
 
-    async def prepare(self, request: Request) -> Prepared:
+    async def prepare(self, request: Request, caller: str) -> Prepared:
         """Return what is asked for.
+
+        Args:
+            request: What it is.
+            caller: Who asks: what is new waits for its turn.
 
         Raises:
             InvalidArgument: It can not be executed, with what is wrong.
+            TooManyNewDocuments: The caller asks for too much at once that is new.
+            PlannerBusy: All callers do together.
         """
-        document = await self.planner.document(self._documents.source_of(request))
+        document = await self.planner.document(self._documents.source_of(request), caller)
         operation = document.operation(request.operation_name)
         variables = self.planner.variables(operation, request.variables or {})
-        return self._affordable(operation, variables, await self.planner.plan(operation, variables))
+        return self._affordable(operation, variables, await self.planner.plan(operation, variables, caller))
 
     def _affordable(self, operation: Asked, variables: VariableValues, plan: Plan) -> Prepared:
         cost = plan.cost(variables)

@@ -26,6 +26,7 @@ from trivet.transports.graphql.media import EVENT_STREAM, JSON, OFFERED, RESPONS
 from trivet.transports.graphql.persisted import Documents
 from trivet.transports.graphql.refusals import UNDERSTOOD
 from trivet.transports.graphql.request import Request
+from trivet.transports.graphql.turns import caller_of
 from trivet.transports.graphql.websocket import Sockets
 from trivet.transports.rest import body
 from trivet.transports.rest.disconnect import Watches
@@ -190,10 +191,12 @@ class GraphqlTransport:
         Raises:
             DeadlineExceeded: It was not there in time.
             InvalidArgument: It can not be executed.
+            TooManyNewDocuments: The caller asks for too much at once that is new.
+            PlannerBusy: All callers do together.
         """
         try:
             async with asyncio.timeout(call.deadline.remaining() if call.deadline is not None else None):
-                return await service.prepare(asked)
+                return await service.prepare(asked, caller_of(call))
         except TimeoutError as late:
             raise DeadlineExceeded from late
 
