@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trivet.contracts.graphql.read import graph_of
 from trivet.contracts.graphql.types import Graph
+from trivet.contracts.graphql.weights import too_heavy
 from trivet.contracts.lint import lint
 from trivet.contracts.model import Api, describe
 from trivet.contracts.proto.package import ProtoContract, contract_of
@@ -131,7 +132,7 @@ class App:
         if settings.graphql.enabled and api.operations:
             compared = precondition.comparing((op.operation for op in api.operations), plans) if not found else ()
             graph, clashing = graph_of(api, compared)
-            found += [*clashing, *self._documents(settings.graphql.documents)]
+            found += [*clashing, *self._documents(settings.graphql.documents), *too_heavy(api, settings.graphql.cost)]
         return api, contract, graph, plans, found + unfit
 
     def lint(self) -> list[Fault]:

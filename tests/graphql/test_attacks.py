@@ -81,6 +81,16 @@ ATTACKS: dict[str, str] = {
     "pages beside each other": "{ tree(size: 1) { friends(first: 100) { nodes { "
     + " ".join(f"f{n}: friends(first: 100) {{ nodes {{ name }} }}" for n in range(5))
     + " } } } }",
+    "a heavy field, often": "{ " + " ".join(f"a{n}: fellForest(size: {n})" for n in range(4)) + " }",
+    "a heavy field under several conditions": "query ($n: Int! = 1) { "
+    + " ".join(f"... @include(if: true) {{ a{n}: fellForest(size: $n) }}" for n in range(4))
+    + " }",
+    "heavy changes": "mutation { " + " ".join(f"a{n}: burnForest(size: {n})" for n in range(3)) + " }",
+    "a heavy edge on a page": "{ tree(size: 1) { friends(first: 100) { nodes { rings { letter } } } } }",
+    "a heavy edge on a page by a variable": "query ($n: Int! = 60) { tree(size: 1) { friends(first: $n) { nodes { rings { count } } } } }",
+    "a heavy edge in a fragment, spread often": "{ "
+    + " ".join(f"a{n}: tree(size: {n}) {{ children {{ ...F }} }}" for n in range(6))
+    + " }\nfragment F on Tree { rings { letter } }",
     "edges of nested lists": "{ tree(size: 1) { children { children { children { children { twin { name } friends { nodes { name } } } } } } } }",
     "introspection": "{ __schema { types { name } } }",
     "introspection of one type": '{ __type(name: "Tree") { fields { name } } }',

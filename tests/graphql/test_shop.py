@@ -78,7 +78,7 @@ def test_a_plan_is_shown_with_its_calls_batches_and_cost() -> None:
     )
     shown = CliRunner().invoke(command, ["plan", "-", "shop.app:app", "--app-dir", "examples"], input=source)
     assert shown.output.splitlines() == [
-        "query, at most 2601 objects",
+        "query, costs at most 2601",
         "",
         "orders: 1 call of orders.list_orders -> OrderConnection",
         "  level 2",

@@ -208,6 +208,23 @@ async def get_tree(ctx: Read, size: int, wrong: bool = True) -> Tree:
     return tree(size, wrong=wrong)
 
 
+@torture.query(public=True, weight=3000)
+async def fell_forest(ctx: Read, size: Small) -> bool:
+    """Look at very many trees."""
+    return size > 0
+
+
+@torture.command(public=True, weight=4000)
+async def burn_forest(ctx: Write, size: Small) -> None:
+    """Change very many trees."""
+
+
+@torture.edge(Tree, "rings", public=True, weight=200)
+async def tree_rings(ctx: Read, parents: Sequence[Tree]) -> Sequence[Mark | None]:
+    """Count what takes long to count."""
+    return [Mark(letter="r", count=parent.size) if parent.size % 2 else None for parent in parents]
+
+
 @torture.query(public=True)
 async def find_tree(ctx: Read, size: int) -> Tree | None:
     """Return a tree or nothing."""

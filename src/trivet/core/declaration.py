@@ -14,6 +14,7 @@ from trivet.core.resource import Resource
 from trivet.core.shape import Struct, field
 
 Seconds = Annotated[float, Meta(gt=0)]
+Weight = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class Kind(enum.Enum):
@@ -131,6 +132,7 @@ class Declaration(Struct):
         reads: Where a query reads: from any replica, from one that has the caller's own writes, or from the primary.
         snapshot: Whether a query reads everything as of one instant.
         limits: Rate limits of its own.
+        weight: What a call costs, compared with an ordinary one; GraphQL refuses documents that cost too much.
         deprecated: Since when it should not be used.
         http: Overrides of its REST face.
         graphql: Its name in GraphQL; ``None`` derives it from the operation's name.
@@ -154,6 +156,7 @@ class Declaration(Struct):
     reads: Literal["replica", "session", "primary"] = "session"
     snapshot: bool = False
     limits: tuple[Limit, ...] = ()
+    weight: Weight = 1
     deprecated: Deprecated | None = None
     http: Http = Http()
     graphql: str | None = None
@@ -173,6 +176,7 @@ class Options(TypedDict, total=False):
     timeout_max: float
     priority: Priority
     limits: Sequence[Limit]
+    weight: int
     deprecated: Deprecated
     http: Http
     graphql: str

@@ -32,16 +32,24 @@ class Edge(Generic[S, P, R]):
         name: The field under which it appears on every protocol.
         module: The module that declares it.
         access: Who may follow it.
+        weight: What one value costs, compared with that of an ordinary edge.
     """
 
     def __init__(
-        self, module: Module, source: type[S], name: str, access: Access, resolver: Callable[..., Awaitable[Any]]
+        self,
+        module: Module,
+        source: type[S],
+        name: str,
+        access: Access,
+        resolver: Callable[..., Awaitable[Any]],
+        weight: int = 1,
     ) -> None:
         self.module = module
         self.source = source
         self.name = name
         self.access = access
         self.resolver = resolver
+        self.weight = weight
         self.place = place_of(resolver)
         self.doc = (resolver.__doc__ or "").strip()
 

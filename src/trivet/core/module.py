@@ -31,7 +31,7 @@ from trivet.core.operation import (
     Stream,
     StreamDecorator,
 )
-from trivet.core.options import checked
+from trivet.core.options import checked, problems_with
 from trivet.core.shape import Struct
 
 E = TypeVar("E", bound=Event)
@@ -170,16 +170,17 @@ class Module:
     # -- relations and events
 
     @overload
-    def edge(self, source: type[S], name: str, *, scope: Scope) -> EdgeDecorator[S]: ...
+    def edge(self, source: type[S], name: str, *, scope: Scope, weight: int = ...) -> EdgeDecorator[S]: ...
     @overload
-    def edge(self, source: type[S], name: str, *, public: Literal[True]) -> EdgeDecorator[S]: ...
+    def edge(self, source: type[S], name: str, *, public: Literal[True], weight: int = ...) -> EdgeDecorator[S]: ...
     def edge(self, source: type[S], name: str, **options: Any) -> Any:
         """Declare a relation of `source`, resolved in batches.
 
         Args:
             source: The shape it starts from.
             name: The field under which it appears.
-            **options: ``scope`` or ``public=True`` says who may follow it.
+            **options: ``scope`` or ``public=True`` says who may follow it; ``weight`` what one value costs, compared
+                with that of an ordinary edge.
         """
 
         def declare(resolver: Callable[..., Awaitable[Any]]) -> Edge[Any, ..., Any]:
@@ -193,7 +194,11 @@ class Module:
             access = self._access(options, place, title)
             if access.internal:
                 self._fault("access", place, f"{title}: nobody can follow it", 'Say scope="..." or public=True.')
-            edge: Edge[Any, ..., Any] = Edge(self, source, name, access, resolver)
+            weight = options.get("weight", 1)
+            for problem, mend in problems_with("weight", weight):
+                self._fault("declaration", place, f"{title}: {problem}", mend)
+                weight = 1
+            edge: Edge[Any, ..., Any] = Edge(self, source, name, access, resolver, weight)
             self.edges.append(edge)
             return edge
 

@@ -213,7 +213,7 @@ class GraphqlSettings(Struct):
         aliases: Fields with an alias in a document, fragments expanded.
         tokens: Words and signs of a document.
         directives: Directives in a document, fragments expanded.
-        cost: Objects that an answer may hold, counted from the sizes of pages before anything runs.
+        cost: What a document may cost, counted from weights and the sizes of pages before anything runs.
         batch: Operations that one request may bring in a list; 1 allows no list.
         plans: Documents, and plans of them, that are kept in each process.
         plans_size: Bytes that they may take together, counted from the length of the documents.

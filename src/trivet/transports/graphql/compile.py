@@ -7,6 +7,7 @@ so that no plan asks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -159,7 +160,8 @@ class _Compilation:
         write(unit)
         arguments = Arguments(known, nodes[0], self._compiler.decoder(field), cursors_in(unit))
         handler = self._compiler.handlers(field)
-        return RootStep(key, field, handler, arguments, unit, tuple(self._edges), location_of(nodes[0]))
+        weight = weight_of(field, self._compiler.graph)
+        return RootStep(key, field, handler, arguments, unit, tuple(self._edges), location_of(nodes[0]), weight)
 
     def _selection(self, kind: NamedType, nodes: Sequence[FieldNode], unit: Unit) -> Selection | None:
         sets = [node.selection_set for node in nodes if node.selection_set is not None]
@@ -247,6 +249,12 @@ class _Compilation:
             if said == (directive.name.value == "skip"):
                 return False
         return True
+
+
+def weight_of(field: Field, graph: Graph) -> int:
+    """Return what a call of a root field costs; of one that reads by global id, what the dearest type costs."""
+    readers = chain.from_iterable(graph.nodes.values()) if field.node is not None else [field.operation]
+    return max((op.operation.declaration.weight for op in readers if op is not None), default=1)
 
 
 def location_of(node: FieldNode) -> Location:

@@ -1,7 +1,8 @@
-"""What a plan costs at most, before it runs: how many objects its answer may hold.
+"""What a plan costs at most, before it runs: how many objects its answer may hold, and what it takes to get them.
 
-A root field and each value of an edge count as one object, a page as many as were asked for, a list inside of a shape
-as `LIST_SIZE`. What is below a list counts once for each of its items.
+A call of a root field and each value of an edge cost their declared weight, which is 1 where nothing is said. Objects
+cost 1 each: a page has as many as were asked for, a list inside of a shape `LIST_SIZE`. What is below a list counts
+once for each of its items.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Costs:
         self._constant: int | None = None
 
     def __call__(self, variables: VariableValues) -> int:
-        """Return how many objects the answer holds at most."""
+        """Return what it costs at most."""
         if variables.coerced:
             return sum(_value(step, variables) for step in self._steps)
         if self._constant is None:
@@ -41,9 +42,10 @@ def _value(step: RootStep | EdgeStep, variables: VariableValues) -> int:
     try:
         given = step.arguments.given(variables)
     except GraphQLError:
-        return 1  # it will fail before it costs anything
+        return step.weight  # it will fail before it costs more
     count = size_of(step.field.type, given)
-    return 1 + count * below(step.unit, step.unit.selection, variables)
+    calls = count if step.field.node == "nodes" else 1  # each id may need a call of its own
+    return calls * step.weight + count * below(step.unit, step.unit.selection, variables)
 
 
 def size_of(ref: Ref, given: Mapping[str, Any]) -> int:

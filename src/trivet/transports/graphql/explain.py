@@ -12,13 +12,13 @@ from trivet.transports.graphql.plan import EdgeStep, Plan, RootStep, Selection, 
 
 def explain(plan: Plan, variables: VariableValues) -> Iterator[str]:
     """Yield the lines of an explanation."""
-    yield f"{plan.kind}, at most {plan.cost(variables)} objects"
+    yield f"{plan.kind}, costs at most {plan.cost(variables)}"
     for key, member in plan.members:
         if isinstance(member, RootStep):
             op = member.field.operation
             yield ""
             what = op.id if op is not None else f"{member.field.node}, by global id"
-            yield f"{key}: 1 call of {what} -> {member.field.type}"
+            yield f"{key}: 1 call of {what} -> {member.field.type}{_weight(member)}"
             yield from _levels(member, variables)
         else:
             yield ""
@@ -42,8 +42,13 @@ def _levels(root: RootStep, variables: VariableValues) -> Iterator[str]:
         for step, path, parents in found:
             objects = parents * size_of(step.field.type, step.arguments.given(variables))
             source = f"{step.edge.edge.source.__name__}.{step.edge.name}"
-            yield f"    {path}: 1 batch of {source} -> {step.field.type}, {parents} parents, {objects} objects at most"
+            made = f"1 batch of {source} -> {step.field.type}{_weight(step)}"
+            yield f"    {path}: {made}, {parents} parents, {objects} objects at most"
             level.append((path, objects, step.unit))
+
+
+def _weight(step: RootStep | EdgeStep) -> str:
+    return f", weight {step.weight}" if step.weight > 1 else ""
 
 
 def _edges(

@@ -133,9 +133,10 @@ class EdgeStep:
         arguments: Makes its arguments of the variables.
         unit: What becomes of its values.
         location: Where the document asks for it.
+        weight: What one value costs beside the objects in it.
     """
 
-    __slots__ = ("arguments", "edge", "field", "key", "location", "unit")
+    __slots__ = ("arguments", "edge", "field", "key", "location", "unit", "weight")
 
     def __init__(
         self, edge: ApiEdge, key: str, field: Field, arguments: Arguments, unit: Unit, location: Location
@@ -146,6 +147,7 @@ class EdgeStep:
         self.arguments = arguments
         self.unit = unit
         self.location = location
+        self.weight: int = edge.edge.weight
 
 
 class RootStep:
@@ -160,9 +162,10 @@ class RootStep:
         edges: Every edge that is followed below it: the caller must be allowed to.
         location: Where the document asks for it.
         silent: Whether its operation returns nothing, which is answered with ``true``.
+        weight: What a call costs beside the objects in its answer.
     """
 
-    __slots__ = ("arguments", "edges", "field", "handler", "key", "location", "silent", "unit")
+    __slots__ = ("arguments", "edges", "field", "handler", "key", "location", "silent", "unit", "weight")
 
     def __init__(
         self,
@@ -173,9 +176,11 @@ class RootStep:
         unit: Unit,
         edges: Sequence[ApiEdge],
         location: Location,
+        weight: int,
     ) -> None:
         self.key = key
         self.field = field
+        self.weight = weight
         self.handler = handler
         self.arguments = arguments
         self.unit = unit
@@ -195,7 +200,7 @@ class Plan:
         steps: The root steps.
         writes: Whether it changes something.
         introspects: The keys of root fields that ask for the schema itself.
-        cost: How many objects the answer holds at most, by the variables.
+        cost: What it costs at most, by the variables.
     """
 
     __slots__ = ("cost", "introspects", "kind", "members", "openings", "steps", "writes")

@@ -5,7 +5,7 @@
     InvalidArgument
     ├── DocumentInvalid     it can not be parsed, is not valid, or its variables are not what it declares
     ├── DocumentRefused     it asks for too much, by counting
-    ├── TooExpensive        its answer could hold too many objects
+    ├── TooExpensive        its cost, by weights and sizes of pages, is too high
     └── OperationUnknown    it has no operation of that name
     Unavailable
     └── PlannerBusy         too many new documents wait
@@ -39,7 +39,7 @@ class DocumentRefused(InvalidArgument):
 
 
 class TooExpensive(InvalidArgument):
-    """The answer could hold too many objects."""
+    """The document could cost too much."""
 
     limit: int
     counted: int

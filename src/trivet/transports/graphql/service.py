@@ -136,7 +136,7 @@ class GraphqlService:
     def _affordable(self, operation: Asked, variables: VariableValues, plan: Plan) -> Prepared:
         cost = plan.cost(variables)
         if cost > self._cost_max:
-            detail = f"The answer could hold {cost} objects, more than {self._cost_max}: ask for smaller pages."
+            detail = f"The document could cost {cost}, more than {self._cost_max}: ask for smaller pages or for less."
             raise TooExpensive(detail=detail, limit=self._cost_max, counted=cost)
         return Prepared(operation, variables, plan)
 
