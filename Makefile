@@ -54,8 +54,9 @@ pins: $(VENV)/.stamp-dev ## Resolve pyproject.toml anew into constraints.txt (AR
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 	@$(BIN)/uv pip compile pyproject.toml --group dev --group bench --group docs --group generators --group installers \
 		--python-version 3.11 --no-header --no-annotate --quiet --output-file constraints.txt $(ARGS)
-	@for folder in tests/conformance tests/graphql/node tests/rpc/node benchmarks/graphql_node benchmarks/rpc_node; do \
-		$(BIN)/python tools/node.py lock $$folder || exit; done
+	@for folder in tests/conformance tests/graphql/node tests/rpc/node benchmarks/graphql_node benchmarks/rpc_node \
+		tools/graphiql_node; do $(BIN)/python tools/node.py lock $$folder || exit; done
+	@$(BIN)/python tools/graphiql.py
 
 clean: ## Remove what was built or cached, but not the environment
 	rm -rf build dist site .hypothesis .schemathesis .import_linter_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,21 @@ async def test_a_directory_of_documents_that_is_not_there_keeps_the_app_from_sta
     with pytest.raises(Exception, match="which is no directory"):
         async with Client(app, settings=settings):
             pass
+
+
+async def test_the_editor_is_there_in_development_only_and_comes_with_all_that_it_loads() -> None:
+    html = {"accept": "text/html"}
+    async with Client(app, settings=settings_for_tests(environment="development")) as client:
+        page = await client.get("/graphql", headers=html)
+        loaded = re.findall(r'(?:src|href)="(.*?)"', page.text)
+        files = [await client.get(f"/{name}") for name in loaded]
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert loaded == ["graphql/graphiql.css", "graphql/graphiql.js", "graphql/editor.js"]
+    assert [(file.status, file.headers["content-type"].partition(";")[0]) for file in files] == [
+        (200, "text/css"),
+        (200, "text/javascript"),
+        (200, "text/javascript"),
+    ]
+    async with Client(app) as client:
+        assert [(await client.get(f"/{name}")).status for name in loaded] == [404, 404, 404]
+        assert (await client.get("/graphql", headers=html)).status == 406

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +28,7 @@ from trivet.settings import Settings
 from trivet.transports import pages
 from trivet.transports.catalogue import Catalogue
 from trivet.transports.cors import Cors
+from trivet.transports.graphql import editor
 from trivet.transports.graphql.transport import GraphqlTransport
 from trivet.transports.health import Health
 from trivet.transports.reference import Reference
@@ -139,6 +141,8 @@ class Front:
             }
         if self._graphql is not None:
             self._own["/graphql/schema.graphql"] = self._schema
+            if runtime.settings.development:
+                self._own |= {f"/graphql/{name}": partial(self._editor, name) for name in editor.FILES}
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one HTTP request; a WebSocket goes to what is mounted there, or is refused."""
@@ -255,6 +259,9 @@ class Front:
     async def _schema(self, root: str, accept: bytes | None) -> Reply:
         assert self._graphql is not None
         return await self._graphql.schema()
+
+    async def _editor(self, name: str, root: str, accept: bytes | None) -> Reply:
+        return editor.file(name)
 
     async def _problems(self, root: str, accept: bytes | None) -> Reply:
         if wants_json(accept):

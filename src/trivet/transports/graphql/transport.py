@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +19,7 @@ from trivet.core.module import Module
 from trivet.core.operation import Operation, Query
 from trivet.policies import chain
 from trivet.runtime import Runtime
+from trivet.transports.graphql import editor
 from trivet.transports.graphql import request as requests
 from trivet.transports.graphql.errors import refusals
 from trivet.transports.graphql.media import EVENT_STREAM, JSON, OFFERED, RESPONSE, chosen
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 CLIENT_CLOSED_REQUEST = 499
 MAX_POSITION = 256
 KEPT = [(b"cache-control", b"no-store"), (b"vary", b"accept, accept-encoding")]
-KEPT_FOR_A_WHILE = [(b"cache-control", b"no-cache"), (b"vary", b"accept, accept-encoding")]
 HEADS: dict[str | None, list[tuple[bytes, bytes]]] = {
     media_type: [(b"content-type", media_type.encode() + b"; charset=utf-8"), NOSNIFF]
     for media_type in (JSON, RESPONSE)
@@ -130,7 +129,7 @@ class GraphqlTransport:
                     await self._rest.options(scope, receive, send, path, METHODS)
                     return
                 if self._shows_editor(call):
-                    await self._rest.reply(call, EDITOR, send)
+                    await self._rest.reply(call, editor.page(), send)
                     return
                 outcome = await self._gate(call)
                 if outcome.body is None:
@@ -341,24 +340,6 @@ def written(item: bytes | None, place: Place | None) -> bytes:
         return b"event: complete\ndata:\n\n"
     position = b"" if place is None else b"id: %b\n" % str(place).encode()
     return b"%bevent: next\ndata: %b\n\n" % (position, item)
-
-
-EDITOR = Reply(
-    200,
-    KEPT_FOR_A_WHILE,
-    [
-        (b"content-type", b"text/html; charset=utf-8"),
-        (
-            b"content-security-policy",
-            b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-            b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        ),
-        (b"referrer-policy", b"no-referrer"),
-        NOSNIFF,
-    ],
-    Path(__file__).with_name("editor.html").read_bytes(),
-)
-"""The editor: a page of this host that asks nobody else; served in development only."""
 
 
 def refusal(error: Error, call: Call) -> bytes:
