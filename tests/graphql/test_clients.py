@@ -25,9 +25,9 @@ pytestmark = pytest.mark.conformance
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
+def served(kind: str) -> Iterator[Served]:
     environ = {
-        "TRIVET_SERVER__KIND": "uvicorn",
+        "TRIVET_SERVER__KIND": kind,
         "TRIVET_GRAPHQL__INTROSPECTION": "true",
         "PYTHONPATH": str(ROOT),
     }

@@ -111,7 +111,6 @@ ENVOY = {
     "lines that end in CR": Otherwise(0, None, "it is no head, so the connection is closed when its time is up"),
     "folded field": Otherwise(200, None, "RFC 9112 section 5.2: the fold is replaced by a space"),
     "CR in a field": Otherwise(200, None, "the CR is taken out before anybody reads the field"),
-    "WebSocket where none is served": Otherwise(200, None, "RFC 9110 section 7.8: an upgrade may be ignored"),
     "URL without an end": Otherwise(0, None, "the connection is closed while its client still sends"),
 }
 """The rows that Envoy answers differently."""

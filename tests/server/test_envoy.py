@@ -219,7 +219,7 @@ def test_nobody_else_reaches_what_steers_envoy() -> None:
         directory = directory_of(served)
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         sockets = [path for path in directory.iterdir() if path.is_socket()]
-        assert len(sockets) == 5  # administration, and two pairs for the hot restart
+        assert len(sockets) == 6  # administration, WebSockets, and two pairs for the hot restart
         assert {stat.S_IMODE(path.stat().st_mode) for path in sockets} == {0o600}
         abstract = [line for line in Path("/proc/net/unix").read_text().splitlines() if "@envoy" in line]
         assert not abstract

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trivet.server import cores
 from trivet.server.envoy import available
-from trivet.server.envoy.config import REPLIES, Address, Secrets, bootstrap, render
+from trivet.server.envoy.config import REPLIES, Address, Secrets, bootstrap, other_than, render
 from trivet.server.envoy.log import read
 from trivet.server.target import is_host, is_valid
 from trivet.settings import LimitSettings, ServerSettings, Settings, TlsSettings
@@ -25,7 +25,7 @@ SECRETS = Secrets(certificate="/c.json", trust="/t.json")
 
 
 def config(settings: Settings | None = None, **options: Any) -> dict[str, Any]:
-    return bootstrap(settings or Settings(), HERE, admin="/run/admin", **options)
+    return bootstrap(settings or Settings(), HERE, admin="/run/admin", websockets="/run/websockets", **options)
 
 
 def managers(built: dict[str, Any]) -> list[dict[str, Any]]:
@@ -126,6 +126,27 @@ def test_what_envoy_refuses_is_a_problem_with_a_request_id() -> None:
 
 def test_it_is_json() -> None:
     assert msgspec.json.decode(render(config())) == config()
+
+
+def test_what_asks_for_a_websocket_goes_to_the_process_itself_past_the_same_checks() -> None:
+    built = config(Settings(limits=LimitSettings(connections=99)))
+    (manager,) = managers(built)
+    (upgrade,) = manager["upgrade_configs"]
+    names = [step["name"].rpartition(".")[2] for step in upgrade["filters"]]
+    assert names == ["header_mutation", "header_mutation", "rbac", "router"]
+    assert upgrade["filters"][2] == manager["http_filters"][1]
+    (cluster,) = built["static_resources"]["clusters"]
+    assert "/run/websockets" in values(cluster)
+    assert set(cluster["circuit_breakers"]["thresholds"][0].values()) == {99}
+
+
+@given(st.one_of(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)), st.sampled_from(["WebSocket", "w"])))
+@example("websocket")
+@example("websockets")
+@example("websocke")
+@example("websocket, other")
+def test_every_word_but_one_is_other_than_it(word: str) -> None:
+    assert bool(re.fullmatch(other_than("websocket"), word)) is (word.lower() != "websocket")
 
 
 # -- targets

@@ -30,6 +30,7 @@ class Embedding(Struct):
         descriptors: What Envoy has open that child processes must not get.
         ports: Where Envoy listens.
         admin: The socket of Envoy's own administration.
+        websockets: The socket that Envoy passes WebSockets on to.
         supervisor: Process id of the supervisor.
         directory: Where this run's sockets are; removed by whoever ends last.
         memory: The file of the memory that Envoy shares with its successor; removed likewise.
@@ -43,6 +44,7 @@ class Embedding(Struct):
     descriptors: tuple[int, ...]
     ports: tuple[int, ...]
     admin: str
+    websockets: str
     supervisor: int
     directory: str
     memory: str

@@ -9,6 +9,9 @@ import msgspec
 from trivet.contracts.problem import slug_of, status_of
 from trivet.core.error import Error
 
+LINGER_SECONDS = 1.0
+"""How long the rest of what was refused is dropped before its connection is closed for good (RFC 9112 section 9.6)."""
+
 
 def refusal(kind: type[Error]) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return status, header fields and body of an answer that says what is wrong."""

@@ -31,19 +31,17 @@ from trivet.contracts.problem import (
     VersionNotSupported,
 )
 from trivet.core.error import Error
+from trivet.server import websocket
 from trivet.server.client_certificate import tls_extension
 from trivet.server.control import Order
 from trivet.server.interface import ASGIApp
 from trivet.server.listen import options
-from trivet.server.refusal import refusal
+from trivet.server.refusal import LINGER_SECONDS, refusal
 from trivet.server.target import is_host, is_valid
 from trivet.server.tls import server_context
 from trivet.settings import Settings
 
 TICK_SECONDS = 0.05
-LINGER_SECONDS = 1.0
-"""How long the rest of a refused request is dropped before its connection is closed for good."""
-
 CLOSE = [(b"connection", b"close")]
 
 
@@ -289,6 +287,7 @@ class UvicornServer:
             proxy_headers=False,
             timeout_keep_alive=int(server.keep_alive),
             backlog=server.backlog,
+            **websocket.options(self._settings),
         )
         config.load()
         if self._order.certificate:

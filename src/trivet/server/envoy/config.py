@@ -22,6 +22,7 @@ from trivet.contracts.problem import (
 )
 from trivet.core.error import DeadlineExceeded, Error, Internal, Unavailable
 from trivet.core.shape import Struct
+from trivet.server.envoy.introduction import FIELD, SAID
 from trivet.server.listen import options
 from trivet.server.target import HOST_PATTERN, PATTERN
 from trivet.server.tls import CIPHERS, CURVES
@@ -39,9 +40,15 @@ CONNECTION_WINDOW = 1024 * 1024
 ADDED_FIELDS = ("x-envoy-external-address", "x-envoy-internal")
 """What Envoy tells those behind it about a client; nobody is."""
 
+TUNNEL = "websockets"
+"""Where a request goes that asks for a WebSocket."""
+
 AGE_JITTER_PERCENT = 10.0
 DRAIN_SECONDS = 1.0
 """How long a client of HTTP/2 may still begin requests after it was told to go (GOAWAY): a round trip is enough."""
+
+CONNECT_SECONDS = 5.0
+"""How long a tunnel may take to be made: the event loop may be busy."""
 
 Config = dict[str, Any]
 
@@ -102,7 +109,7 @@ class Secrets(Struct):
 
 
 def bootstrap(
-    settings: Settings, addresses: Sequence[Address], *, admin: str, secrets: Secrets | None = None
+    settings: Settings, addresses: Sequence[Address], *, admin: str, websockets: str, secrets: Secrets | None = None
 ) -> Config:
     """Return the configuration of one worker.
 
@@ -110,6 +117,7 @@ def bootstrap(
         settings: What the process was told.
         addresses: Where it listens.
         admin: Path of the socket for administration.
+        websockets: Path of the socket for what asks for a WebSocket.
         secrets: Present when it serves over TLS.
     """
     listeners = [_listener(settings, address, secrets) for address in addresses]
@@ -118,7 +126,7 @@ def bootstrap(
     return {
         "node": {"id": "trivet", "cluster": "trivet"},  # files with secrets are read only by a node that has a name
         "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
-        "static_resources": {"listeners": listeners},
+        "static_resources": {"listeners": listeners, "clusters": [_tunnel(settings, websockets)]},
         "stats_flush_on_admin": True,
         "overload_manager": _overload(settings),
         "layered_runtime": {"layers": [{"name": "static", "static_layer": _runtime()}]},
@@ -242,9 +250,19 @@ def _connection_manager(settings: Settings, address: Address, codec: str) -> Con
         "@type": f"{TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": STATISTICS,
         "codec_type": codec,
-        "route_config": {"virtual_hosts": [{"name": "app", "domains": ["*"]}]},
+        "route_config": {"virtual_hosts": [{"name": "app", "domains": ["*"], "routes": [_upgrade_route()]}]},
         "http_filters": [_fields(settings, address), _refusals(), _application()],
-        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": "localhost"},
+        "upgrade_configs": [
+            {
+                "upgrade_type": "websocket",
+                "filters": [_fields(settings, address), _connection_field(), _refusals(), _router()],
+            }
+        ],
+        "http_protocol_options": {
+            "accept_http_10": True,
+            "default_host_for_http_10": "localhost",
+            "ignore_http_11_upgrade": [{"safe_regex": {"regex": other_than("websocket")}}],  # RFC 9110 section 7.8
+        },
         "http2_protocol_options": {
             "max_concurrent_streams": limits.streams,
             "initial_stream_window_size": STREAM_WINDOW,
@@ -304,6 +322,72 @@ def _fields(settings: Settings, address: Address) -> Config:
                     for name, value in said.items()
                 ],
             },
+        },
+    }
+
+
+def _upgrade_route() -> Config:
+    """Where the router goes. No other request has a route, nor needs one: pyvoy answers before it is asked for."""
+    return {
+        "match": {"prefix": "/", "headers": [{"name": "upgrade", "present_match": True}]},
+        "route": {"cluster": TUNNEL, "timeout": seconds(0)},
+    }
+
+
+def other_than(word: str) -> str:
+    """Return a pattern that matches whatever is not a word, in any case; RE2 can not look ahead to deny one."""
+    begun = "".join(f"({letter}" for letter in word)
+    ended = "".join(f"|[^{letter}].*)?" for letter in reversed(word))
+    return f"(?i){begun}.+{ended}"
+
+
+def _connection_field() -> Config:
+    """Say whose connection it is, and take away what the router would obey, and what it tells those behind it."""
+    return {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": {
+            "@type": f"{TYPE}extensions.filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": {
+                "request_mutations": [
+                    {"remove_on_match": {"key_matcher": {"prefix": "x-envoy-"}}},
+                    {"remove": "x-forwarded-proto"},
+                    {
+                        "append": {
+                            "header": {"key": FIELD, "value": SAID},
+                            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                        }
+                    },
+                ]
+            },
+        },
+    }
+
+
+def _router() -> Config:
+    return {
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": f"{TYPE}extensions.filters.http.router.v3.Router",
+            "dynamic_stats": False,
+            "suppress_envoy_headers": True,
+        },
+    }
+
+
+def _tunnel(settings: Settings, path: str) -> Config:
+    """The process itself, to which as many tunnels lead as there may be connections."""
+    most = settings.limits.connections
+    return {
+        "name": TUNNEL,
+        "type": "STATIC",
+        "connect_timeout": seconds(CONNECT_SECONDS),
+        "per_connection_buffer_limit_bytes": STREAM_WINDOW,
+        "circuit_breakers": {
+            "thresholds": [{"max_connections": most, "max_pending_requests": most, "max_requests": most}]
+        },
+        "load_assignment": {
+            "cluster_name": TUNNEL,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}}]}],
         },
     }
 

@@ -22,6 +22,7 @@ import msgspec
 from trivet.server.control import Channel, Embedding, FromSupervisor, Order
 from trivet.server.envoy.admin import Admin
 from trivet.server.envoy.server import EnvoyServer
+from trivet.server.envoy.websockets import WebSockets
 from trivet.server.interface import Receive, Scope, Send
 from trivet.server.worker import CANNOT_START, Worker, open_app
 
@@ -109,7 +110,8 @@ OPENED = open_app(ORDER, CONTROL)
 if OPENED is None:
     leave(CANNOT_START)
 APP, SETTINGS, LOG = OPENED
-SERVER = EnvoyServer(Admin(EMBEDDING.admin), EMBEDDING.ports, SIGNALLED.take_back, LOG)
+WEBSOCKETS = WebSockets(EMBEDDING.websockets, SETTINGS)
+SERVER = EnvoyServer(Admin(EMBEDDING.admin), EMBEDDING.ports, WEBSOCKETS, SIGNALLED.take_back, LOG)
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:

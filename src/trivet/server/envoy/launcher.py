@@ -144,8 +144,10 @@ class EnvoyLauncher:
         chain = self._chain(name, replaces=replaces)
         self._started += 1
         admin = str(self._directory / f"admin-{self._started}")
+        websockets = str(self._directory / f"websockets-{self._started}")
         config = self._directory / f"config-{self._started}.json"
-        config.write_bytes(render(bootstrap(self._settings, self._addresses, admin=admin, secrets=self._secrets)))
+        built = bootstrap(self._settings, self._addresses, admin=admin, websockets=websockets, secrets=self._secrets)
+        config.write_bytes(render(built))
         reading, writing = os.pipe()
         try:
             process = subprocess.Popen(  # noqa: S603 (the binary of our dependency)
@@ -162,7 +164,9 @@ class EnvoyLauncher:
                     *("--component-log-level", "main:error"),
                 ],
                 pass_fds=(control.fileno(), writing),
-                env=self._environ | self._embedded | {ORDER: self._order(name, control.fileno(), writing, admin)},
+                env=self._environ
+                | self._embedded
+                | {ORDER: self._order(name, control.fileno(), writing, admin, websockets)},
             )
         except OSError:
             os.close(reading)
@@ -196,7 +200,7 @@ class EnvoyLauncher:
         chain = self._chains[name] = Chain()
         return chain
 
-    def _order(self, name: str, control: int, log: int, admin: str) -> str:
+    def _order(self, name: str, control: int, log: int, admin: str, websockets: str) -> str:
         embedding = Embedding(
             executable=sys.executable,
             base_prefix=sys.base_prefix,
@@ -206,6 +210,7 @@ class EnvoyLauncher:
             descriptors=(control, log),
             ports=tuple(address.port for address in self._addresses),
             admin=admin,
+            websockets=websockets,
             supervisor=os.getpid(),
             directory=str(self._directory),
             memory=str(self._chains[name].memory),

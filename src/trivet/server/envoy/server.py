@@ -11,6 +11,7 @@ from trivet.server.client_certificate import adopt_certificate
 from trivet.server.envoy.admin import Admin, AdminGone
 from trivet.server.envoy.connections import census
 from trivet.server.envoy.exchange import Exchange
+from trivet.server.envoy.websockets import WebSockets
 from trivet.server.interface import ASGIApp, Receive, Scope, Send
 from trivet.telemetry.log import Logger
 
@@ -32,6 +33,7 @@ class EnvoyServer:
     Args:
         admin: Envoy's administration.
         ports: Where it listens.
+        websockets: What serves them.
         live: Called once it does.
         log: Where failures of the application are written.
 
@@ -40,12 +42,15 @@ class EnvoyServer:
         state: What the lifespan left for requests.
     """
 
-    def __init__(self, admin: Admin, ports: Collection[int], live: Callable[[], None], log: Logger) -> None:
+    def __init__(
+        self, admin: Admin, ports: Collection[int], websockets: WebSockets, live: Callable[[], None], log: Logger
+    ) -> None:
         self.when_open: Callable[[], Awaitable[None]] | None = None
         self.state: MutableMapping[str, Any] = {}
         self._live = live
         self._admin = admin
         self._ports = ports
+        self._websockets = websockets
         self._log = log
         self._app: ASGIApp | None = None
         self._requests: set[asyncio.Task[Any]] = set()
@@ -68,6 +73,7 @@ class EnvoyServer:
     async def start(self, app: ASGIApp, sockets: Sequence[Any], state: MutableMapping[str, Any]) -> None:
         """Let Envoy listen, and return when it does."""
         self._app, self.state = app, state
+        await self._websockets.start(app, state)
         assert self.when_open is not None
         await self.when_open()
         await self._admin.connect(COMMANDS)
@@ -90,20 +96,21 @@ class EnvoyServer:
         assert self._winding is not None
         await self._winding
         await self._command("/drain_listeners")
+        self._websockets.stop()
         started = time.monotonic()
         while (elapsed := time.monotonic() - started) < timeout:
-            if not self._requests:
+            if not self._requests and not self._websockets.running:
                 now = census(self._ports)
                 quiet = time.monotonic() - self._answered >= min(QUIET_SECONDS, idle)
                 if not now.listening and (not now.connected or (not now.sending and quiet and elapsed >= idle)):
                     break
             await asyncio.sleep(TICK_SECONDS)
-        cut = len(self._requests)
-        for task in list(self._requests):
+        cut = [*self._requests, *self._websockets.running]
+        for task in cut:
             task.cancel("the server is ending")
         if cut:
-            await asyncio.wait(self._requests, timeout=0.5)
-        return cut
+            await asyncio.wait(cut, timeout=0.5)
+        return len(cut)
 
     async def _command(self, path: str) -> None:
         try:
