@@ -190,6 +190,21 @@ def test_an_operation_is_called_through_every_protocol(project: Path, tmp_path: 
     assert (ended.returncode, json.loads(ended.stdout)["code"]) == (1, "not_found")
 
 
+def test_items_are_read_from_standard_input(tmp_path: Path) -> None:
+    database = {"DATABASE_URL": f"sqlite:///{tmp_path}/call.db", "TRIVET_DATABASE__CREATE": "true"}
+    root = Path(__file__).resolve().parents[2]
+    given = "".join(f'{{"label": "p{number}"}}\n\n' for number in range(4))
+    call = ("call", "tests.rpc.belt:app", "receive_parcels", "--shelf", "a")
+    for shelf, via in enumerate(([], ["--via", "rest"], ["--via", "connect"], ["--via", "grpc"])):
+        ended = trivet(*call, *via, cwd=root, stdin=given.replace("p", f"{shelf}-"), **database)
+        assert (json.loads(ended.stdout)["count"], ended.returncode) == (4, 0), ended.stderr
+        wrong = trivet(*call, *via, cwd=root, stdin='{"label": "x"}\n{"label": 7}\n', **database)
+        assert (json.loads(wrong.stdout)["code"], wrong.returncode) == ("invalid_argument", 1)
+        assert "#/parcels/1/label" in wrong.stdout
+    refused = trivet(*call, "--via", "grpc-web", cwd=root, stdin=given, **database)
+    assert "rest, connect or grpc" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "pointers"),
     [

@@ -2,8 +2,7 @@
 
 The runner of https://github.com/connectrpc/conformance is released on GitHub alone, so its cases (at 3f01b2e) are named
 instead, suite by suite, as ``suite/case``. A value is the test that covers it; those in `HERE` are asked in
-`test_conformance`, over every protocol that the suite names. Client-streaming and bidirectional cases need an operation
-that takes a stream, of which there are none: `STREAMS_IN` says what such a call gets.
+`test_conformance`, over every protocol that the suite names. gRPC-Web has no cases that stream in.
 """
 
 from __future__ import annotations
@@ -24,7 +23,54 @@ STREAM = f"{HERE}::test_a_stream_succeeds"
 UNEXPECTED = f"{HERE}::test_what_is_unexpected_is_refused"
 SIZE = f"{HERE}::test_a_message_may_have_the_limit_and_no_more"
 
+TAKEN = f"{HERE}::test_streams_that_come_in_are_answered"
+FAILED = f"{HERE}::test_streams_that_come_in_fail_with_what_was_answered_before"
+METADATA = f"{HERE}::test_streams_that_come_in_have_metadata"
+SIZES = f"{HERE}::test_each_message_of_a_stream_may_have_the_limit"
+WAITED = f"{HERE}::test_streams_that_come_in_end_at_the_time_that_the_caller_gives"
+
 COVERED: dict[str, str] = {
+    **{
+        f"basic/{case}": TAKEN
+        for case in (
+            "client-stream/success", "client-stream/no-requests", "bidi-stream/full-duplex/success",
+            "bidi-stream/half-duplex/success", "bidi-stream/half-duplex/no-requests",
+            "bidi-stream/half-duplex/no-responses",
+        )
+    },
+    **{
+        f"errors/{case}": FAILED
+        for case in (
+            "client-stream/error-one-request", "client-stream/error-multiple-requests",
+            "client-stream/error-with-metadata", "bidi-stream/error-with-metadata",
+            "bidi-stream/full-duplex/error-no-responses", "bidi-stream/full-duplex/error-with-responses",
+            "bidi-stream/half-duplex/error-with-no-responses", "bidi-stream/half-duplex/error-with-responses",
+        )
+    },
+    **{
+        f"duplicate_metadata/{case}": METADATA
+        for case in (
+            "client-stream/success", "client-stream/error", "bidi-stream/full-duplex/success",
+            "bidi-stream/full-duplex/error-no-responses", "bidi-stream/full-duplex/error-with-responses",
+            "bidi-stream/half-duplex/success", "bidi-stream/half-duplex/error-with-no-responses",
+            "bidi-stream/half-duplex/error-with-responses",
+        )
+    },
+    **{
+        f"server_message_size/{kind}/{case}": SIZES
+        for kind in ("client-stream", "bidi-stream/full-duplex", "bidi-stream/half-duplex")
+        for case in (
+            "all-requests-equal-to-server-limit", "first-request-exceeds-server-limit",
+            "subsequent-request-exceeds-server-limit",
+        )
+    },
+    "server_empty/client-stream/empty-request": TAKEN,
+    "server_empty/bidi-stream/half-duplex/empty-request": TAKEN,
+    "deadline_propagation/client-stream/success": WAITED,
+    "deadline_propagation/bidi-stream/full-duplex/success": WAITED,
+    "timeouts/client-stream": WAITED,
+    "timeouts/bidi-stream/full-duplex": WAITED,
+    "timeouts/bidi-stream/half-duplex": WAITED,
     "basic/unary/success": SUCCESS,
     "basic/server-stream/success": STREAM,
     "basic/server-stream/no-responses": STREAM,
@@ -78,11 +124,8 @@ COVERED: dict[str, str] = {
 }  # fmt: skip
 
 NOT_OURS: dict[str, str] = {
-    "timeouts/server-stream": "streams have an idle time and an age instead of a deadline; grpcio ends its own",
-    "tls_client_certs/client-stream": "the one case is client-streaming; tests/server/test_tls.py and "
+    "timeouts/server-stream": "streams that only go out have an idle time and an age, no deadline; grpcio ends its own",
+    "tls_client_certs/client-stream": "tests/server/test_tls.py and "
     "tests/rpc/test_client.py::test_both_sides_show_certificates ask for certificates in unary calls",
 }
 """What a server of Trivet does differently, and why."""
-
-STREAMS_IN = f"{HERE}::test_a_call_that_streams_in_is_refused_clearly"
-"""Of every case that begins with ``client-stream`` or ``bidi-stream``."""

@@ -7,6 +7,7 @@ from itertools import count
 import pytest
 
 from shop.app import app as shop
+from tests.rpc.belt import app as belt
 from tests.rpc.everything import app as everything
 from trivet import App, Module, Read
 from trivet.testing import Disagreement, assert_protocols_agree, settings_for_tests
@@ -27,6 +28,13 @@ async def test_the_protocols_of_the_shop_agree() -> None:
 async def test_the_protocols_agree_on_a_field_of_every_kind() -> None:
     agreement = await assert_protocols_agree(everything)
     assert agreement.outcomes["OK"] > 0
+
+
+async def test_the_protocols_agree_on_streams_that_come_in() -> None:
+    agreement = await assert_protocols_agree(belt)
+    assert agreement.left_out == {}
+    for code in ("OK", "INVALID_ARGUMENT", "UNAUTHENTICATED", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"):
+        assert agreement.outcomes.get(code, 0) > 0, (code, agreement)
 
 
 async def test_a_disagreement_says_who_said_what() -> None:

@@ -94,6 +94,20 @@ async def watch(ctx: Read) -> AsyncIterator[Added | Removed]:
         yield event
 
 
+@m.stream(scope="catalog.write")
+async def import_products(ctx: Run, products: AsyncIterator[NewProduct], dry: bool = False) -> int:
+    async for product in products:
+        assert_type(product, NewProduct)
+        assert_type(await ctx.call(create_product, product), Product)
+    return 1
+
+
+@m.stream(public=True)
+async def match_products(ctx: Run, products: AsyncIterator[NewProduct]) -> AsyncIterator[ProductId]:
+    async for product in products:
+        yield (await ctx.call(create_product, product)).id
+
+
 @m.job(scope="catalog.write")
 async def rebuild(ctx: Run, day: str) -> int:
     ctx.progress(1, 2)
@@ -124,9 +138,16 @@ def types() -> None:
     _ = (a, b, c, d, e)
 
 
+async def several() -> AsyncIterator[NewProduct]:
+    """Give some."""
+    yield NewProduct(sku="x")
+
+
 async def far(client: Client, service: Service, ctx: Read, product: NewProduct, id: ProductId) -> None:
     """Say what comes back from another process."""
     assert_type(await client.call(get_product, id), Product)
+    assert_type(await client.call(import_products, several(), dry=True), int)
+    assert_type(await client.call(match_products, several()), Incoming[ProductId])
     assert_type(await client.call(list_products, PageRequest(), brand="x"), Page[Product])
     assert_type(await client.with_options(timeout=1, idempotency_key="k").call(create_product, product), Product)
     assert_type(await service.get(ctx).call(rebuild, "2026-01-01"), JobStatus)

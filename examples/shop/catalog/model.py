@@ -53,6 +53,18 @@ class Product(Struct):
     update_time: datetime
 
 
+class ProductsImported(Struct):
+    """What came of an import.
+
+    Attributes:
+        added: Products that are new.
+        known: Products that were passed over, since the shop had one with their SKU.
+    """
+
+    added: int
+    known: int
+
+
 class StockLine(Struct):
     """So many of one product."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from decimal import Decimal
 from typing import Annotated
 
@@ -12,6 +14,7 @@ from shop.catalog.model import (
     OutOfStock,
     Product,
     ProductId,
+    ProductsImported,
     ProductUnknown,
     SkuTaken,
     StockLine,
@@ -21,11 +24,12 @@ from shop.catalog.model import (
 from shop.catalog.module import catalog
 from shop.catalog.tables import by_filter, products
 from shop.price import check_price
-from trivet import Cache, Example, Meta, Page, PageRequest, Patch, Read, Write, digits
+from trivet import Cache, Example, Meta, Page, PageRequest, Patch, Read, Run, Write, digits
 
 PriceBound = Annotated[Decimal, Meta(extra=digits(18, 4))]
 SearchText = Annotated[str, Meta(min_length=1, max_length=100, description="Part of the name")]
 ProductIds = Annotated[list[ProductId], Meta(min_length=1, max_length=MAX_BATCH)]
+NewProducts = Annotated[list[NewProduct], Meta(min_length=1, max_length=MAX_BATCH)]
 StockLines = Annotated[list[StockLine], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
@@ -93,6 +97,37 @@ async def create_product(ctx: Write, product: NewProduct) -> Product:
     )
     await products.insert(ctx, created)
     return created
+
+
+@catalog.stream(scope="catalog.products.write")
+async def import_products(ctx: Run, products: AsyncIterator[NewProduct]) -> ProductsImported:
+    """Add products as they come, a hundred at a time.
+
+    What the catalog has already is passed over: an import that was interrupted is sent again.
+    """
+    added = place = 0
+    batch: list[NewProduct] = []
+    async for product in products:
+        check_price(product.price, f"#/products/{place}/price")
+        place += 1
+        batch.append(product)
+        if len(batch) == MAX_BATCH:
+            added += await ctx.call(add_products, batch)
+            batch = []
+    if batch:
+        added += await ctx.call(add_products, batch)
+    return ProductsImported(added=added, known=place - added)
+
+
+@catalog.command(internal=True)
+async def add_products(ctx: Write, batch: NewProducts) -> int:
+    """Add those products whose SKU is new, and return how many they are."""
+    added = 0
+    for product in batch:
+        with suppress(SkuTaken):
+            await ctx.call(create_product, product)
+            added += 1
+    return added
 
 
 @catalog.command(scope="catalog.products.write", raises=[SkuTaken])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -51,6 +51,7 @@ def command(
     APP is module:attribute; without it, `app` in trivet.toml says which. A value is text, or JSON where the parameter
     is not text. The result is printed as JSON, an error as the problem that REST would answer with, with exit status 1.
     With --via, arguments that fit are written as that protocol has them, and what it answers is read back.
+    Items that an operation takes are read from standard input, each as JSON on a line of its own.
 
     \b
     Examples:
@@ -58,6 +59,7 @@ def command(
       trivet call shop.app:app catalog.get_product --id 01985f7e-1c2a-7b3c-8d4e-5f60718293a4
       trivet call shop.app:app catalog.create_product --json-args - < product.json
       trivet call shop.app:app catalog.list_products --page '{"page_size": 1}' --via grpc
+      trivet call shop.app:app catalog.import_products < products.ndjson
     """
     if app is not None and ":" not in app:  # `trivet call get_product`: the app is the one in trivet.toml
         arguments = (operation, *arguments) if operation is not None else arguments
@@ -141,6 +143,31 @@ def typed(operation: Operation[..., Any], given: Mapping[str, Any]) -> dict[str,
     return arguments
 
 
+async def items_in(operation: Operation[..., Any]) -> AsyncIterator[Any]:
+    """Yield the items on standard input, as they are asked for.
+
+    Raises:
+        InvalidArgument: With everything that is wrong with one, where it is.
+    """
+    items = operation.signature.items
+    assert items is not None  # it takes some
+    decoder: Decoder[Any] = Decoder(items.type)
+    place = 0
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        if line.strip():
+            try:
+                yield decoder.json(line.encode())
+            except InvalidArgument as refused:
+                raise InvalidArgument(
+                    detail=refused.detail,
+                    violations=tuple(
+                        Violation(detail=each.detail, pointer=f"#/{items.name}/{place}{each.pointer[1:]}")
+                        for each in refused.violations
+                    ),
+                ) from refused
+            place += 1
+
+
 def _convert(parameter: Parameter, value: Any) -> Any:
     decoder: Decoder[Any] = Decoder(parameter.type)
     pointer = f"#/{parameter.name}"
@@ -163,7 +190,10 @@ async def _run(app: App, operation: Operation[..., Any], given: dict[str, Any]) 
 
     async with app:
         try:
-            value = await run_operation(app.service, operation, typed(operation, given), DEVELOPER)
+            arguments = typed(operation, given)
+            if operation.signature.items is not None:
+                arguments[operation.signature.items.name] = items_in(operation)
+            value = await run_operation(app.service, operation, arguments, DEVELOPER)
             if operation.kind is Kind.STREAM:
                 async for item in value:
                     print_json(item)
@@ -183,10 +213,12 @@ async def _ask(app: App, operation: Operation[..., Any], given: dict[str, Any], 
     from trivet.testing.graphql import Graphql
 
     askers: dict[str, Any] = dict(zip(PROTOCOLS, (Rest, Graphql, Connect, Grpc, GrpcWeb), strict=True))
-    if operation.kind is Kind.STREAM:
+    if operation.kind is Kind.STREAM and not operation.takes:
         raise click.UsageError(
             f"{operation.id} is a stream, which has no end: leave --via out, or read it with curl -N"
         )
+    if operation.takes and askers[via].instead is not None:
+        raise click.UsageError(f"{via} has no way to send items one by one: say --via rest, connect or grpc")
     async with app:
         op = next((op for op in app.service.api.operations if op.operation is operation), None)
         if op is None:
@@ -195,6 +227,8 @@ async def _ask(app: App, operation: Operation[..., Any], given: dict[str, Any], 
             raise click.UsageError("graphql.enabled is false")
         try:
             fitting = typed(operation, given)
+            if operation.signature.items is not None:
+                fitting[operation.signature.items.name] = [item async for item in items_in(operation)]
             arguments = plain_arguments(
                 op, {name: v.to_builtins() if isinstance(v, Patch) else v for name, v in fitting.items()}
             )

@@ -19,6 +19,8 @@ from trivet.core.typeinfo import fields_of
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+"""Items that come in, each as JSON on a line of its own."""
 
 
 class Body(Struct):
@@ -27,7 +29,7 @@ class Body(Struct):
     Attributes:
         parameter: The parameter that is the whole body; ``None`` where the body is an object of parameters.
         parameters: The parameters that come from the body.
-        type: What is decoded; for an object of parameters a shape made for it.
+        type: What is decoded; for an object of parameters a shape made for it, for items that come in one of them.
         required: Whether the body must be there.
         media_types: Media types in which it is read, the preferred one first.
     """
@@ -47,6 +49,9 @@ def body_of(op: ApiOperation) -> Body | None:
     """
     if op.face.method in ("GET", "DELETE"):
         return None
+    items = op.signature.items
+    if items is not None:
+        return Body(parameter=items.name, parameters=(items,), type=items.type, required=False, media_types=LINES)
     if op.face.body is not None and op.face.body != "*":
         (parameter,) = op.parameters([op.face.body])
         patches = patched_shape(parameter.type) is not None

@@ -41,7 +41,8 @@ def lint(api: Api) -> list[Fault]:
 
 def unbounded(op: ApiOperation) -> Iterator[tuple[str, str]]:
     """Yield where an operation's input has a string, a list or a map without a bound, and which of them it is."""
-    for parameter in op.signature.parameters:
+    items = op.signature.items
+    for parameter in (*op.signature.parameters, *((items,) if items is not None else ())):
         if type_problem(parameter.type) is None:
             patched = patched_shape(parameter.type)
             info = info_of(patch_shape(patched) if patched is not None else parameter.type)

@@ -388,7 +388,8 @@ def foreign_types(info: kinds.Type, seen: set[Any]) -> Iterator[Any]:
 
 
 def _check_types(operation: Operation[..., Any], faults: list[Fault]) -> None:
-    for parameter in operation.signature.parameters:
+    items = operation.signature.items
+    for parameter in (*operation.signature.parameters, *((items,) if items is not None else ())):
         problem = type_problem(parameter.type)
         if problem is not None:
             faults.append(_unserialisable(operation.place, f"{operation.id}: {parameter.name}", problem))
@@ -465,6 +466,9 @@ def _check_ids(operation: Operation[..., Any], faults: list[Fault]) -> None:
 
 
 def _check_clashes(api: Api, faults: list[Fault]) -> None:
+    def graphql_name(op: ApiOperation) -> tuple[str, str]:
+        return ("no field", op.id) if op.operation.takes else (ROOTS[op.operation.kind], op.face.graphql)
+
     def unique(rule: str, what: str, key: Callable[[ApiOperation], Any]) -> None:
         first: dict[Any, ApiOperation] = {}
         for op in api.operations:
@@ -476,7 +480,7 @@ def _check_clashes(api: Api, faults: list[Fault]) -> None:
 
     unique("operation-id", "operation", lambda op: op.id)
     unique("route", "route", lambda op: (op.face.method, path_shape(op.path)))
-    unique("graphql-name", "GraphQL field", lambda op: (ROOTS[op.operation.kind], op.face.graphql))
+    unique("graphql-name", "GraphQL field", graphql_name)
     unique("rpc-name", "RPC method", lambda op: (f"{op.module.name}.v{op.version}", op.face.rpc))
     owners: dict[tuple[int, str], ApiOperation] = {}
     for op in api.operations:
@@ -496,7 +500,7 @@ def _check_clashes(api: Api, faults: list[Fault]) -> None:
 
 
 ROOTS = {Kind.QUERY: "Query", Kind.COMMAND: "Mutation", Kind.JOB: "Mutation", Kind.STREAM: "Subscription"}
-"""The GraphQL root type that each kind of operation is a field of."""
+"""The GraphQL root type that each kind of operation is a field of; an intake is none."""
 
 
 def path_shape(path: str) -> str:

@@ -211,7 +211,10 @@ class _Operations:
         return written
 
     def _request_body(self, op: ApiOperation, body: Body) -> dict[str, Any]:
-        content: dict[str, Any] = {"schema": self.schemas.of(body.type, "input")}
+        schema = self.schemas.of(body.type, "input")
+        if op.operation.takes:
+            return {"required": True, "content": {body.media_types[0]: {"schema": _lines(body, schema)}}}
+        content: dict[str, Any] = {"schema": schema}
         examples = {name: {"value": as_json(_body_example(body, example.arguments))} for name, example in _examples(op)}
         if examples:
             content["examples"] = examples
@@ -313,6 +316,15 @@ def _events(item: Schema) -> Schema:
             },
             "required": ["data"],
         },
+    }
+
+
+def _lines(body: Body, item: Schema) -> Schema:
+    """Return the schema of items that come in; like a stream, they have no length."""
+    return {
+        "description": "Any number of items, each as JSON on a line of its own; the schema of the content is one's.",
+        "contentMediaType": body.media_types[0],
+        "contentSchema": item,
     }
 
 

@@ -46,6 +46,7 @@ def subject_of(operation: Operation[..., Any]) -> Subject:
         name=operation.name,
         kind=operation.kind,
         parameters=tuple(p.name for p in signature.parameters),
+        items=signature.items.name if signature.items is not None else None,
         required=frozenset(p.name for p in signature.parameters if p.required and not is_page_request(p.type)),
         in_url=frozenset(p.name for p in signature.parameters if fits_url(p.type)),
         shapes=frozenset(p.name for p in signature.parameters if is_content(p.type)),

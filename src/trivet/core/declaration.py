@@ -18,12 +18,18 @@ Weight = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class Kind(enum.Enum):
-    """What an operation is; the value is the decorator's name."""
+    """What an operation is; an intake is declared as a stream whose items come in and which answers once."""
 
     QUERY = "query"
     COMMAND = "command"
     STREAM = "stream"
+    INTAKE = "intake"
     JOB = "job"
+
+    @property
+    def decorator(self) -> str:
+        """The name of the decorator that declares it."""
+        return "stream" if self is Kind.INTAKE else self.value
 
     @property
     def writes(self) -> bool:
@@ -140,7 +146,7 @@ class Declaration(Struct):
         plural: The collection of the noun where no ``list_`` operation gives it.
         examples: Calls that work.
         uses: Outside dependencies that may be called while its transaction is open.
-        idle: Seconds after which a stream without an item is closed.
+        idle: Seconds after which a stream without an item is closed; where items come in, without one of those.
         age: Seconds after which a stream is closed in any case.
     """
 

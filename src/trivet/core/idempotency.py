@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from trivet.core.call import Fields
 from trivet.core.error import Conflict, InvalidArgument, Violation
 
 LENGTH_MAX = 255
@@ -47,6 +48,16 @@ def key_of(value: bytes) -> str:
     if not 1 <= len(key) <= LENGTH_MAX:
         raise _wrong(f"must have 1 to {LENGTH_MAX} characters")
     return key.decode("ascii")
+
+
+def refuse_key(fields: Fields) -> None:
+    """Refuse a key where items come in: it would have to stand for all of them, and for what came of each.
+
+    Raises:
+        InvalidArgument: There is one.
+    """
+    if b"idempotency-key" in fields:
+        raise _wrong("a stream has none: what its commands change is kept one by one; let its items have keys")
 
 
 def _wrong(detail: str) -> InvalidArgument:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, Unpack, overload
@@ -23,6 +24,7 @@ from trivet.core.fault import Fault, Place, place_of, place_of_caller
 from trivet.core.operation import (
     Command,
     CommandDecorator,
+    Intake,
     Job,
     JobDecorator,
     Operation,
@@ -144,7 +146,10 @@ class Module:
     @overload
     def stream(self, *, internal: Literal[True], **options: Unpack[StreamOptions]) -> StreamDecorator: ...
     def stream(self, **options: Any) -> Any:
-        """Declare a stream; exactly one of `scope`, `public` and `internal` says who may read it.
+        """Declare a stream; exactly one of `scope`, `public` and `internal` says who may call it.
+
+        Where the first parameter after the context is an ``AsyncIterator``, its items come in from the caller, and the
+        context is `Run`. A function without ``yield`` answers once, after the last of them.
 
         Args:
             **options: See :class:`Declaration`.
@@ -227,12 +232,13 @@ class Module:
     def _declare(self, kind: type[Operation[..., Any]], options: dict[str, Any]) -> Callable[..., Operation[..., Any]]:
         def declare(handler: Callable[..., Any]) -> Operation[..., Any]:
             place = place_of(handler)
-            title = f"{kind.kind.value} {self.name}.{getattr(handler, '__name__', 'operation')}"
+            declared = Intake if kind is Stream and not inspect.isasyncgenfunction(handler) else kind
+            title = f"{declared.kind.decorator} {self.name}.{getattr(handler, '__name__', 'operation')}"
             access = self._access(options, place, title)
-            rest, problems = checked(kind.kind, {k: v for k, v in options.items() if k not in ACCESS})
+            rest, problems = checked(declared.kind, {k: v for k, v in options.items() if k not in ACCESS})
             for problem, mend in problems:
                 self._fault("declaration", place, f"{title}: {problem}", mend)
-            operation = kind(self, handler, Declaration(access=access, **rest))
+            operation = declared(self, handler, Declaration(access=access, **rest))
             self.operations.append(operation)
             return operation
 

@@ -10,6 +10,7 @@ The table (Google AIP-130 to 136)::
     delete_product(id)       DELETE /v1/products/{id}             deleteProduct    DeleteProduct
     cancel_order(id, …)      POST   /v1/orders/{id}:cancel        cancelOrder      CancelOrder
     watch_orders(…)          GET    /v1/orders:watch              watchOrders      WatchOrders
+    import_products(items)   POST   /v1/products:import                            ImportProducts
     export_orders(…)         POST   /v1/orders:export             exportOrders     ExportOrders
 
 The noun is the longest known noun that ends the name; the rest is the verb. Everything here is a pure function of
@@ -78,8 +79,9 @@ class Subject(Struct):
 
     Attributes:
         name: The function's name.
-        kind: Query, command, stream or job.
-        parameters: Names in order.
+        kind: Query, command, stream, intake or job.
+        parameters: Names in order, without the one over which items come in.
+        items: The name of that one.
         required: Names without a default.
         in_url: Names whose type fits a URL: scalars, lists of scalars, a page request.
         shapes: Names whose type is a shape or a patch of one.
@@ -95,6 +97,7 @@ class Subject(Struct):
     name: str
     kind: Kind
     parameters: tuple[str, ...] = ()
+    items: str | None = None
     required: frozenset[str] = frozenset()
     in_url: frozenset[str] = frozenset()
     shapes: frozenset[str] = frozenset()
@@ -185,7 +188,7 @@ def face_of(subject: Subject, nouns: Mapping[str, Noun], prefix: str = "") -> Fa
 
     Raises:
         NamingError: The name gives no path: the noun's plural is unknown, a path parameter does not exist or has a
-            default, or an input that must fit a URL does not.
+            default, an input that must fit a URL does not, or items come in by a method without a body.
     """
     verb, noun, many = split(subject.name, nouns)
     if noun is not None and subject.plural and noun.singular == subject.returns:
@@ -194,7 +197,7 @@ def face_of(subject: Subject, nouns: Mapping[str, Noun], prefix: str = "") -> Fa
     parents = tuple(owners)
     standard = _standard(subject, verb, noun, many)
     item = "id" in subject.required and standard not in ("list", "batch_get", "create")
-    reads = subject.kind in (Kind.QUERY, Kind.STREAM)
+    reads = subject.kind in (Kind.QUERY, Kind.STREAM) and subject.items is None
     rest = [p for p in subject.parameters if p not in parents and not (item and p == "id")]
     fits = all(p in subject.in_url for p in rest)
     if standard != "custom":
@@ -205,6 +208,8 @@ def face_of(subject: Subject, nouns: Mapping[str, Noun], prefix: str = "") -> Fa
         method = "GET" if reads and fits else "POST"
     path = subject.http.path or _path(subject, verb, noun, owners, item, standard, prefix)
     method = subject.http.method or method
+    if subject.items is not None and method in ("GET", "DELETE"):
+        raise NamingError(f"{method} {path} has no body for {subject.items}", 'Say http=Http(method="POST").')
     in_path = tuple(re.findall(r"\{(\w+)\}", path))
     for name in in_path:
         if name not in subject.required:
@@ -219,7 +224,8 @@ def face_of(subject: Subject, nouns: Mapping[str, Noun], prefix: str = "") -> Fa
     if unfit:
         raise NamingError(
             f"{', '.join(unfit)} can not stand in the URL of {method} {path}",
-            'Take a scalar or a list of scalars, or say http=Http(method="POST").',
+            "Take a scalar or a list of scalars"
+            + (', or say http=Http(method="POST").' if subject.items is None else ": the body is the items."),
         )
     return Face(
         noun=noun.singular if noun else None,
@@ -249,7 +255,7 @@ def _parents(subject: Subject, noun: Noun | None, nouns: Mapping[str, Noun]) -> 
 
 
 def _standard(subject: Subject, verb: str, noun: Noun | None, many: bool) -> str:
-    if noun is None or verb not in STANDARD or subject.kind in (Kind.STREAM, Kind.JOB):
+    if noun is None or verb not in STANDARD or subject.kind in (Kind.STREAM, Kind.INTAKE, Kind.JOB):
         return "custom"
     reads = subject.kind is Kind.QUERY
     if verb == "get" and reads:
@@ -292,6 +298,8 @@ def _prefixed(prefix: str, name: str) -> str:
 
 
 def _body(method: str, standard: str, rest: Sequence[str], subject: Subject) -> str | None:
+    if subject.items is not None:
+        return subject.items
     if method in ("GET", "DELETE") or not rest:
         return None
     if standard in ("create", "update"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from trivet.core.context import Read, Run, Write
 from trivet.core.declaration import Declaration, Kind
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Operation(Generic[P, R]):
@@ -58,6 +59,11 @@ class Operation(Generic[P, R]):
         return signature_of(self.handler, self.kind)
 
     @property
+    def takes(self) -> bool:
+        """Whether items come in while it runs."""
+        return self.signature.items is not None
+
+    @property
     def version(self) -> int:
         """The contract major under which it is served."""
         return self.module.major
@@ -77,9 +83,16 @@ class Command(Operation[P, R]):
 
 
 class Stream(Operation[P, R]):
-    """Yields items until the reader goes away, the credential ends or the stream is too old."""
+    """Yields items until the reader goes away, the credential ends or the stream is too old; it may take items too."""
 
     kind = Kind.STREAM
+
+
+class Intake(Operation[P, R]):
+    """Takes items as they come in and answers once, after the last one."""
+
+    kind = Kind.INTAKE
+    context = Run
 
 
 class Job(Operation[P, R]):
@@ -106,9 +119,17 @@ class CommandDecorator(Protocol):
 
 
 class StreamDecorator(Protocol):
-    """Turns an asynchronous generator function into a `Stream`."""
+    """Turns an asynchronous generator function into a `Stream`, and a function that takes one into an `Intake`."""
 
-    def __call__(self, handler: Callable[Concatenate[Read, P], AsyncIterator[S]], /) -> Stream[P, S]:
+    @overload
+    def __call__(self, handler: Callable[Concatenate[Read, P], AsyncIterator[S]], /) -> Stream[P, S]: ...
+    @overload
+    def __call__(self, handler: Callable[Concatenate[Run, P], AsyncIterator[S]], /) -> Stream[P, S]: ...
+    @overload
+    def __call__(
+        self, handler: Callable[Concatenate[Run, AsyncIterator[T], P], Awaitable[S]], /
+    ) -> Intake[Concatenate[AsyncIterator[T], P], S]: ...
+    def __call__(self, handler: Callable[..., Any], /) -> Any:
         """Declare the operation."""
         ...
 

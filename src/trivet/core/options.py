@@ -31,6 +31,7 @@ OPTIONS: dict[Kind, Any] = {
     Kind.QUERY: QueryOptions,
     Kind.COMMAND: CommandOptions,
     Kind.STREAM: StreamOptions,
+    Kind.INTAKE: StreamOptions,
     Kind.JOB: JobOptions,
 }
 """The keywords that each decorator takes, besides those that say who may call."""
@@ -59,7 +60,9 @@ def checked(kind: Kind, options: Mapping[str, Any]) -> tuple[dict[str, Any], lis
     known = OPTIONS[kind].__annotations__
     for name, value in options.items():
         if name not in known:
-            problems.append((f"{name}= is no option of a {kind.value}", f"A {kind.value} takes {', '.join(known)}."))
+            problems.append(
+                (f"{name}= is no option of a {kind.decorator}", f"A {kind.decorator} takes {', '.join(known)}.")
+            )
             continue
         found = list(problems_with(name, value))
         problems += found

@@ -107,6 +107,15 @@ def _example(operation: Operation[..., Any], example: Example) -> Iterator[str]:
             problem = value_problem(parameter.type, arguments[parameter.name])
             if problem is not None:
                 yield f"{parameter.name}: {problem}"
+    items = signature.items
+    if items is not None:
+        given = arguments[items.name]
+        for place, item in enumerate(given if isinstance(given, list | tuple) else ()):
+            problem = value_problem(items.type, item)
+            if problem is not None:
+                yield f"{items.name}/{place}: {problem}"
+        if not isinstance(given, list | tuple):
+            yield f"{items.name}: in an example, items are a list"
     if example.result is not None:
         problem = value_problem(signature.result, example.result)
         if problem is not None:

@@ -13,9 +13,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from trivet.core.call import Call, Handler, Outcome
+from trivet.core.clock import Clock
 from trivet.core.declaration import Kind
 from trivet.core.error import DeadlineExceeded, InvalidArgument, Violation
 from trivet.core.operation import Operation
+from trivet.resilience.alarm import Alarms
 from trivet.runtime import Runtime
 
 GRPC_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -52,11 +54,25 @@ def allowed(default: float, maximum: float, requested: float | None) -> float:
 
 
 def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
-    """End a call that is late with `DeadlineExceeded`, and a stream that is idle or old without an error."""
+    """End a call that is late with `DeadlineExceeded`, and a stream that is idle or old without an error.
+
+    A stream whose items come in is a call: its caller would take an end without an error for an answer to all of them.
+    """
     if operation is None:
         return next
     declared = operation.declaration
     clock = runtime.clock
+    if operation.kind is Kind.STREAM and operation.takes:
+
+        async def exchanged(call: Call) -> Outcome:
+            requested = requested_by(call)
+            until = call.arrival + allowed(declared.age, declared.age, requested)
+            outcome = await next(call)
+            alarms = runtime.ages if requested is None else runtime.alarms
+            outcome.value = timed_out(outcome.value, until, clock, alarms)
+            return outcome
+
+        return exchanged
     if operation.kind is Kind.STREAM:
 
         async def streamed(call: Call) -> Outcome:
@@ -69,6 +85,8 @@ def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Hand
     default = declared.timeout
     maximum = declared.timeout_max or default
     alarms = runtime.alarms
+    if operation.kind is Kind.INTAKE:  # how long it takes is up to who sends: it has an age, and its items an idle time
+        default = maximum = declared.age
 
     async def timed(call: Call) -> Outcome:
         until = call.arrival + allowed(default, maximum, requested_by(call))
@@ -109,6 +127,37 @@ def requested_by(call: Call) -> float | None:
         field = name.decode()
         raise InvalidArgument(violations=(Violation(detail=f"{field}: not a time-out", pointer=f"#/{field}"),))
     return seconds
+
+
+async def timed_out(items: AsyncIterator[Any], until: float, clock: Clock, alarms: Alarms) -> AsyncIterator[Any]:
+    """Yield items until the time is up.
+
+    Raises:
+        DeadlineExceeded: It is.
+    """
+    try:
+        while clock.monotonic() < until:
+            task = asyncio.current_task()
+            assert task is not None  # a coroutine runs in a task
+            alarm = alarms.arm(until, task)
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                return
+            except asyncio.CancelledError as cancelled:
+                if alarm.rang and task.cancelling() == 1:
+                    raise DeadlineExceeded from cancelled
+                raise
+            finally:
+                alarms.disarm(alarm)
+                if alarm.rang:
+                    task.uncancel()
+            yield item
+        raise DeadlineExceeded
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()
 
 
 async def bounded(

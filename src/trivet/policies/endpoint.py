@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trivet.core.call import Call, Handler, Outcome
+from trivet.core.context import Run
 from trivet.core.declaration import Kind
 from trivet.core.operation import Operation
 from trivet.runtime import Runtime
@@ -16,7 +17,7 @@ def endpoint(operation: Operation[..., Any], runtime: Runtime) -> Handler:
     The result is encoded here, before any policy around commits, so that an encoding fault can not follow a committed
     write. A stream answers with its iterator; a job is stored to run later, and answers with its status.
     """
-    context = operation.context
+    context = Run if operation.takes else operation.context
     function = operation.handler
     module = operation.module
 

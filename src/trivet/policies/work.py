@@ -191,9 +191,10 @@ class UnitOfWork:
         access = operation.declaration.access
         call.unrestricted = access.acts_as == "module" or (caller._unrestricted and caller.module is operation.module)
         if alone and operation in self.runtime.handlers.root:
-            if call.deadline is None:  # a job takes what it takes, its commands do not
-                clock = self.runtime.clock
-                call.deadline = Deadline(clock.monotonic() + operation.declaration.timeout, clock)
+            clock = self.runtime.clock  # a job or a stream takes what it takes, its commands do not
+            until = clock.monotonic() + operation.declaration.timeout
+            if call.deadline is None or until < call.deadline.at:
+                call.deadline = Deadline(until, clock)
             return (await self.runtime.handlers.root[operation](call)).value
         call.work = self
         handler = self.runtime.handlers.nested[operation]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 from uuid import uuid4
 
 from trivet.app import App
@@ -17,16 +17,20 @@ from trivet.core.context import Read, Run, Write
 from trivet.core.declaration import Kind
 from trivet.core.error import DeadlineExceeded, Error, Internal, Unauthenticated
 from trivet.core.job import JobStatus
-from trivet.core.operation import Command, Job, Operation, Query, Stream
+from trivet.core.operation import Command, Intake, Job, Operation, Query, Stream
 from trivet.core.resource import Resource
 from trivet.policies.work import permitted
 from trivet.rpc.dialect import Connect, Dialect, Grpc, Refused
-from trivet.rpc.errors import error_of
+from trivet.rpc.errors import AnswerUnreadable, error_of
 from trivet.rpc.http import Http, HttpVersion, Tls
 from trivet.rpc.incoming import Incoming
 from trivet.rpc.method import RemoteApi, RemoteMethod
 from trivet.rpc.onward import CONSISTENCY, Onward
+from trivet.rpc.outgoing import Outgoing
 from trivet.rpc.retry import Budget, pause_of, retryable
+
+if TYPE_CHECKING:
+    from pyqwest import Response
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -152,11 +156,15 @@ class Client:
     @overload
     async def call(self, operation: Stream[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Incoming[R]: ...
     @overload
+    async def call(self, operation: Intake[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
     async def call(self, operation: Job[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobStatus: ...
     async def call(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run an operation over there and return its result; a stream gives its items, a job its status.
 
         A stream whose connection ends is resumed after its last item. Whoever leaves it early closes it (``aclose``).
+        Items that are sent are taken from their iterator as the other process asks for them, and once: such a call is
+        never repeated.
 
         Raises:
             Error: What the operation raised, as the class that it is, or why it could not be asked.
@@ -165,6 +173,11 @@ class Client:
         self._permit(operation)
         arguments = operation.signature.arguments(args, kwargs)
         method = self.api.method(operation)
+        if operation.signature.items is not None:
+            outgoing = Outgoing(method, arguments, arguments.pop(operation.signature.items.name))
+            if operation.kind is Kind.STREAM:
+                return await Incoming[Any].start(self, method, arguments, outgoing)
+            return await self._send(method, outgoing)
         if operation.kind is Kind.STREAM:
             return await Incoming[Any].start(self, method, arguments)
         message = method.request(arguments)
@@ -176,13 +189,44 @@ class Client:
         except TimeoutError as late:
             raise DeadlineExceeded(detail=f"{self.api.name} did not answer within {seconds:g} s.") from late
 
+    async def _send(self, method: RemoteMethod, outgoing: Outgoing) -> Any:
+        """Send items, and return what is answered to all of them."""
+        seconds = self.given()
+        fields = self.dialect.headers(self.api.format, True, seconds) | self.headers(method.operation, b"")
+        try:
+            async with asyncio.timeout(seconds), self.streams:
+                with outgoing.failing():
+                    async with await self.http.post(method.path, fields, outgoing.content()) as response:
+                        return method.result(await self._only(method, response))
+        except TimeoutError as late:
+            raise DeadlineExceeded(detail=f"{self.api.name} did not answer within {seconds:g} s.") from late
+
+    async def _only(self, method: RemoteMethod, response: Response) -> bytes:
+        try:
+            await self.dialect.check(response)
+            found = [message async for message in self.dialect.messages(response, self.answer_max)]
+        except Refused as refused:
+            raise self.error(refused, method.operation) from None
+        if len(found) != 1:
+            raise AnswerUnreadable(detail=f"The answer has {len(found)} messages.")
+        return found[0]
+
+    def given(self) -> float | None:
+        """Return the seconds that a call with items is given; ``None`` where it takes what it takes."""
+        seconds = self._timeout if self._timeout is not None else float("inf")
+        if self._onward is not None:
+            seconds = min(seconds, self._onward.remaining())
+        if seconds <= 0:
+            raise DeadlineExceeded(detail="There was no time left to ask.")
+        return seconds if seconds < float("inf") else None
+
     def _permit(self, operation: Operation[..., Any]) -> None:
         """Hold calls from an operation to the rules of calls between modules."""
         ctx = self._ctx
         if ctx is None:
             return
         permitted(ctx, operation)
-        if operation.kind.writes and not isinstance(ctx, Write | Run):
+        if (operation.kind.writes or operation.takes) and not isinstance(ctx, Write | Run):
             raise TypeError(f"{operation.id} changes something; a query can not call it: make the caller a command")
         if self._service is not None:
             ctx._work.leave(self._service)

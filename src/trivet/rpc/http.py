@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -79,7 +79,7 @@ class Http:
         """Close every connection."""
         await self._transport.aclose()
 
-    async def post(self, path: str, headers: Mapping[str, str], content: bytes) -> Response:
+    async def post(self, path: str, headers: Mapping[str, str], content: bytes | AsyncIterator[bytes]) -> Response:
         """Send a request and return the answer once its head is there; whoever gets it closes it.
 
         Raises:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from trivet.core.error import Error
 from trivet.rpc.dialect import Refused
 from trivet.rpc.method import RemoteMethod
+from trivet.rpc.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from pyqwest import Response
@@ -26,12 +27,16 @@ class Incoming(AsyncIterator[R], Generic[R]):
         client: Who reads it.
         method: What is streamed.
         arguments: By parameter name, typed.
+        outgoing: The items that are sent meanwhile, where it takes any; such a stream is never resumed.
     """
 
-    def __init__(self, client: Client, method: RemoteMethod, arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, client: Client, method: RemoteMethod, arguments: Mapping[str, Any], outgoing: Outgoing | None = None
+    ) -> None:
         self._client = client
         self._method = method
         self._arguments = arguments
+        self._outgoing = outgoing
         self._position: str | None = None
         self._seen = False
         self._attempt = 0
@@ -40,23 +45,35 @@ class Incoming(AsyncIterator[R], Generic[R]):
         self._open = False
 
     @classmethod
-    async def start(cls, client: Client, method: RemoteMethod, arguments: Mapping[str, Any]) -> Incoming[R]:
+    async def start(
+        cls, client: Client, method: RemoteMethod, arguments: Mapping[str, Any], outgoing: Outgoing | None = None
+    ) -> Incoming[R]:
         """Open a stream; whoever gets it reads it to its end or closes it.
 
         Raises:
             Error: It was refused.
         """
-        stream = cls(client, method, arguments)
+        stream = cls(client, method, arguments, outgoing)
         await client.streams.acquire()
         stream._open = True
         try:
-            await stream._connected()
+            if outgoing is None:
+                await stream._connected()
+            else:
+                with outgoing.failing():
+                    await stream._connected()
         except BaseException:
             await stream.aclose()
             raise
         return stream
 
     async def __anext__(self) -> R:
+        if self._outgoing is not None:
+            with self._outgoing.failing():
+                return await self._next()
+        return await self._next()
+
+    async def _next(self) -> R:
         while self._open:
             try:
                 if self._messages is None:
@@ -102,9 +119,14 @@ class Incoming(AsyncIterator[R], Generic[R]):
     async def _connect(self) -> None:
         client, method = self._client, self._method
         self._attempt += 1
-        message = method.request(self._arguments, self._position)
-        fields = client.dialect.headers(client.api.format, True, None) | client.headers(method.operation, message)
-        self._response = await client.http.post(method.path, fields, client.dialect.content(message, True))
+        outgoing, seconds = self._outgoing, None
+        if outgoing is None:
+            message = method.request(self._arguments, self._position)
+            content: bytes | AsyncIterator[bytes] = client.dialect.content(message, True)
+        else:
+            message, content, seconds = b"", outgoing.content(), client.given()
+        fields = client.dialect.headers(client.api.format, True, seconds) | client.headers(method.operation, message)
+        self._response = await client.http.post(method.path, fields, content)
         await client.dialect.check(self._response)
         self._messages = client.dialect.messages(self._response, client.answer_max)
 
@@ -119,7 +141,7 @@ class Incoming(AsyncIterator[R], Generic[R]):
         response, self._response, self._messages = self._response, None, None
         if response is not None:
             await response.aclose()
-        pause = client.pause(error, self._attempt, float("inf"))
+        pause = client.pause(error, self._attempt, float("inf")) if self._outgoing is None else None
         if pause is None or (self._seen and self._position is None):
             await self.aclose()
             raise error from None

@@ -34,12 +34,14 @@ class RemoteMethod:
 
     Attributes:
         operation: What it runs.
+        speaks: Whether there is something to say besides items.
     """
 
     def __init__(self, path: str, method: Method, format: Wire | ProtoJson) -> None:
         self.path = path
         self.operation: Operation[..., Any] = method.op.operation
         self._method = method
+        self.speaks = bool(method.op.signature.parameters)
         self._paged = {p.name for p in method.op.signature.parameters if is_page_request(p.type)}
         self._masks = {parameter: mask for mask, parameter in method.mask.items()}
         self._encode = format.encoder(method.input)
@@ -67,6 +69,16 @@ class RemoteMethod:
         if resume_after is not None:
             values[RESUME_AFTER] = resume_after
         return self._encode(values)
+
+    def request_item(self, item: Any) -> bytes:
+        """Return the message that says an item, where many of them are sent.
+
+        Args:
+            item: Typed.
+        """
+        field = self._method.item
+        assert field is not None  # many are sent
+        return self._encode({field.key: msgspec.to_builtins(item, builtin_types=KEPT)})
 
     def result(self, message: bytes) -> Any:
         """Return the result that a message says.

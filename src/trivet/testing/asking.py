@@ -12,7 +12,7 @@ import msgspec
 from msgspec import structs
 
 from trivet.app import App, Service
-from trivet.contracts.body import body_of
+from trivet.contracts.body import LINES, body_of
 from trivet.contracts.model import PROBLEM_MEMBERS, ApiOperation
 from trivet.contracts.proto.message import Method
 from trivet.contracts.proto.package import VALUE
@@ -39,7 +39,7 @@ class Asked(Struct):
     """What is sent.
 
     Attributes:
-        arguments: Plain values by parameter, with a page request laid out.
+        arguments: Plain values by parameter, with a page request laid out; items that are sent are a list.
         principal: Who asks.
         headers: Further header fields.
         late: Whether the time is up before it begins.
@@ -109,6 +109,9 @@ class Asker:
 
     conditional: ClassVar[bool] = True
     """Whether a change can be made from a certain version (``If-Match``)."""
+
+    instead: ClassVar[type[Asker] | None] = None
+    """Who sends items one by one where the protocol can not: another one that draws ids as it does."""
 
     tells: ClassVar[frozenset[str]] = NOTICES
     """Which notices stand in the head of its answers; others have a place of their own in the protocol."""
@@ -188,7 +191,11 @@ class Rest(Asker):
         ]
         headers: dict[str, str] = {}
         content = b""
-        if body_of(op) is not None:
+        items = op.signature.items
+        if items is not None:
+            headers["content-type"] = LINES[0]
+            content = b"\n".join(msgspec.json.encode(item) for item in arguments.get(items.name, ()))
+        elif body_of(op) is not None:
             headers["content-type"] = "application/json"
             rest = {n: v for n, v in arguments.items() if n not in in_query}
             single = op.face.body if op.face.body != "*" else None
@@ -202,8 +209,9 @@ class Rest(Asker):
         if not status:
             return CANCELLED
         notices = self.notices(fields)
-        if status >= 400:
-            problem = msgspec.json.decode(body)
+        failed = failure_of(body) if op.operation.kind is Kind.STREAM else None
+        if status >= 400 or failed is not None:
+            problem = msgspec.json.decode(failed or body)
             metadata = {n: said(v) for n, v in problem.items() if n not in PROBLEM_MEMBERS and n != "instance"}
             return Outcome(code=problem["code"].upper(), reason=problem["reason"], metadata=metadata, notices=notices)
         if op.operation.kind is Kind.STREAM:
@@ -232,6 +240,13 @@ def events_of(body: bytes) -> list[bytes]:
     return [line.removeprefix(b"data: ") for lines in blocks for line in lines if line.startswith(b"data: {")]
 
 
+def failure_of(body: bytes) -> bytes | None:
+    """Return the problem with which a stream of server-sent events ended, ``None`` where there was none."""
+    blocks = [block.split(b"\n") for block in body.split(b"\n\n")]
+    failed = [lines[1].removeprefix(b"data: ") for lines in blocks if lines[0] == b"event: error"]
+    return failed[-1] if failed else None
+
+
 class Rpc(Asker):
     """Asks as RPC clients do."""
 
@@ -245,10 +260,12 @@ class Rpc(Asker):
         path, method = self._methods[op.id]
         content = asked.content
         if content is None:
-            content = self.enclosed(self.format.encoder(method.input)(asked.arguments), method)
-        headers = {"content-type": self.streams_as if method.streams else self.content_type}
+            encode = self.format.encoder(method.input)
+            content = b"".join(self.enclosed(encode(message), method) for message in messages_of(method, asked))
+        streamed = method.streams or method.item is not None
+        headers = {"content-type": self.streams_as if streamed else self.content_type}
         status, fields, body = await self.exchange("POST", path, headers, content, asked)
-        if not status:
+        if not status or (asked.cut and not body and "grpc-status" not in fields):
             return CANCELLED
         found = self.outcome(op, method, status, fields, body)
         return structs.replace(found, notices=self.notices(fields))
@@ -284,15 +301,18 @@ class Connect(Rpc):
 
     def enclosed(self, message: bytes, method: Method) -> bytes:
         """Return a message as it is sent."""
-        return envelope.enveloped(message) if method.streams else message
+        return envelope.enveloped(message) if method.streams or method.item is not None else message
 
     def outcome(self, op: ApiOperation, method: Method, status: int, fields: Mapping[str, str], body: bytes) -> Outcome:
         """Return what an answer means."""
-        if status == 200 and not method.streams:
+        streamed = method.streams or method.item is not None
+        if status == 200 and not streamed:
             return self.value(op, method, body)
-        if method.streams and status == 200:
+        if streamed and status == 200:
             found = envelopes(body)
             last = msgspec.json.decode(found[-1][1]) if found and found[-1][0] & envelope.CONNECT_END else {}
+            if "error" not in last and not method.streams:
+                return self.value(op, method, found[0][1])
             if "error" not in last:
                 return self.items(op, method, [message for flags, message in found if not flags])
             error = last["error"]
@@ -341,6 +361,7 @@ class Grpc(Rpc):
 class GrpcWeb(Grpc):
     """Asks as gRPC-Web clients do."""
 
+    instead = Connect
     content_type = streams_as = "application/grpc-web+proto"
 
     def outcome(self, op: ApiOperation, method: Method, status: int, fields: Mapping[str, str], body: bytes) -> Outcome:
@@ -352,6 +373,16 @@ class GrpcWeb(Grpc):
         trailers = dict(line.split(": ", 1) for line in lines.split("\r\n") if line)
         messages = b"".join(envelope.enveloped(content) for flags, content in found if flags == 0)
         return super().outcome(op, method, status, {**fields, **trailers}, messages)
+
+
+def messages_of(method: Method, asked: Asked) -> list[Any]:
+    """Return what is sent: one message, or where items are, the arguments and then each of them."""
+    item = method.item
+    if item is None:
+        return [asked.arguments]
+    arguments = {name: value for name, value in asked.arguments.items() if name != item.key}
+    items = [{item.key: value} for value in asked.arguments.get(item.key, ())]
+    return [arguments, *items] if method.op.signature.parameters else items
 
 
 def envelopes(body: bytes) -> list[tuple[int, bytes]]:

@@ -12,7 +12,7 @@ from trivet.app import App, Service
 from trivet.core.context import Read, Write
 from trivet.core.job import JobStatus
 from trivet.core.module import Module
-from trivet.core.operation import Command, Job, Query, Stream
+from trivet.core.operation import Command, Intake, Job, Query, Stream
 from trivet.core.principal import ANONYMOUS, Principal
 from trivet.server.direct import run_operation
 from trivet.server.interface import ASGIApp
@@ -141,6 +141,8 @@ class Client:
     async def call(self, operation: Command[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     async def call(self, operation: Stream[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]: ...
+    @overload
+    async def call(self, operation: Intake[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     async def call(self, operation: Job[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobStatus: ...
     async def call(self, operation: Any, /, *args: Any, **kwargs: Any) -> Any:

@@ -26,7 +26,7 @@ from trivet.core.declaration import Kind
 from trivet.core.error import InvalidArgument
 from trivet.core.naming import camel, snake
 from trivet.core.typeinfo import fields_of
-from trivet.testing.asking import CANCELLED, Asked, Asker, Outcome, plain, said
+from trivet.testing.asking import CANCELLED, Asked, Asker, Outcome, Rest, plain, said
 from trivet.transports.graphql.refusals import DocumentInvalid
 
 NESTED = 2
@@ -42,6 +42,7 @@ class Graphql(Asker):
 
     late = ("request-timeout", "0.000000001")
     conditional = False
+    instead = Rest
     tells = frozenset()
 
     def __init__(self, app: App, service: Service) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
+from trivet.contracts.body import LINES
 from trivet.contracts.sample import NoSampleError, sample
 from trivet.transports.members import Members, code_name
 from trivet.transports.pages import (
@@ -191,9 +194,11 @@ class Reference:
                 parts.append(section(title, place, items((self._parameter(p) for p in found), class_="members")))
         if body is not None:
             said = element("p", joined((code(name) for name in body["content"]), " or "), class_="quiet")
-            parts.append(
-                section("Body", "body", said, self._members.table(next(iter(body["content"].values()))["schema"]))
-            )
+            schema = next(iter(body["content"].values()))["schema"]
+            if LINES[0] in body["content"]:
+                said = element("p", code(LINES[0]), " Each line has:", class_="quiet")
+                schema = schema["contentSchema"]
+            parts.append(section("Body", "body", said, self._members.table(schema)))
         parts.append(section("Answers", "answers", items(self._answers(entry), class_="answers")))
         aside = element(
             "aside",
@@ -283,6 +288,8 @@ class Reference:
         if body is None:
             return None
         content = next(iter(body["content"].values()))
+        if LINES[0] in body["content"]:
+            return msgspec.json.encode(self.sample(content["schema"]["contentSchema"])).decode()
         examples = [example["value"] for example in content.get("examples", {}).values()]
         value = examples[0] if examples else self.sample(content["schema"])
         if not value and entry.method == "PATCH":

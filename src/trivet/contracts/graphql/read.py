@@ -96,7 +96,8 @@ class _Reader:
             self._owners[root] = ("a root type", NOWHERE)
         graph.types["Query"] = graph.query
         for op in self.api.operations:
-            self._operation(op)
+            if not op.operation.takes:  # GraphQL has no way to send items one by one
+                self._operation(op)
         self._nodes()
         if not graph.query.fields:
             boolean = Ref(of=self._scalar("Boolean"))

@@ -56,7 +56,9 @@ def _file(package: Package) -> descriptor_pb2.FileDescriptorProto:
         )
         if method.streams:
             made.server_streaming = True
-        if operation.kind in (Kind.QUERY, Kind.STREAM):
+        if method.item is not None:
+            made.client_streaming = True
+        if operation.kind in (Kind.QUERY, Kind.STREAM) and method.item is None:
             made.options.idempotency_level = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
         elif operation.declaration.idempotent:
             made.options.idempotency_level = descriptor_pb2.MethodOptions.IDEMPOTENT

@@ -181,10 +181,18 @@ class Method:
         output: What it returns, item by item for a stream; ``None`` is ``google.protobuf.Empty``.
         mask: The parameters that are patches, by the field of the request that holds their mask.
         streams: Whether it returns many.
+        item: The field of the request that holds an item, where many of them come in.
     """
 
     def __init__(
-        self, op: Any, name: str, input: Message, output: Message | None, mask: Mapping[str, str], streams: bool
+        self,
+        op: Any,
+        name: str,
+        input: Message,
+        output: Message | None,
+        mask: Mapping[str, str],
+        streams: bool,
+        item: Field | None = None,
     ) -> None:
         self.op = op
         self.name = name
@@ -192,6 +200,7 @@ class Method:
         self.output = output
         self.mask = mask
         self.streams = streams
+        self.item = item
 
 
 class Package:

@@ -13,7 +13,7 @@ from typing import Any
 
 from trivet.contracts.model import Api, ApiOperation
 from trivet.contracts.proto import lock
-from trivet.contracts.proto.message import Absent, Field, Form, Message, Method, Package, Scalar
+from trivet.contracts.proto.message import Absent, Field, FieldType, Form, Message, Method, Package, Scalar
 from trivet.contracts.proto.shapes import Shapes, Unfit, type_name
 from trivet.contracts.result import Form as ResultForm
 from trivet.contracts.subject import is_page_request
@@ -31,6 +31,8 @@ RESUME_AFTER = "resume_after"
 POSITION = "position"
 VALUE = "value"
 """The plain key of an item of a stream, beside its position."""
+
+FIRST = "The first message says everything else as well, and may be without an item; no other message may."
 
 
 class ProtoContract(Struct):
@@ -102,7 +104,11 @@ def _method(op: ApiOperation, shapes: Shapes) -> Method:
     name = op.face.rpc
     if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", name):
         raise Unfit(f"{name!r} is no name of a method", 'Write it in PascalCase: rpc="GetProduct".')
-    request = shapes.message(f"{name}Request", doc=f"What {name} takes.")
+    items = op.signature.items
+    doc = f"What {name} takes." if items is None else f"One item of what {name} takes."
+    if items is not None and op.signature.parameters:
+        doc += f" {FIRST}"
+    request = shapes.message(f"{name}Request", doc=doc)
     masks: dict[str, str] = {}
     patches = [p for p in op.signature.parameters if patched_shape(p.type) is not None]
     for parameter in op.signature.parameters:
@@ -125,11 +131,21 @@ def _method(op: ApiOperation, shapes: Shapes) -> Method:
             "Without a mask, those that are there are changed."
         )
         request.fields.append(Field(mask, Scalar.MASK, doc=doc))
-    if kind is Kind.STREAM:
+    item = None
+    if items is not None:
+        item = _holder(shapes.single(items.type), items.name)
+        item.doc = f"The next of the {items.name.replace('_', ' ')}."
+        request.fields.append(item)
+    elif kind is Kind.STREAM:
         doc = "The position of the last item that was read: continue after it."
         request.fields.append(Field(RESUME_AFTER, Scalar.STRING, doc=doc))
     _distinct(request)
-    return Method(op, name, request, _response(op, name, shapes), masks, kind is Kind.STREAM)
+    return Method(op, name, request, _response(op, name, shapes), masks, kind is Kind.STREAM, item)
+
+
+def _holder(type_: FieldType, key: str) -> Field:
+    """Return the field that holds an item that comes in, under its noun."""
+    return Field(snake(type_name(type_)) if isinstance(type_, Message) else VALUE, type_, key=key)
 
 
 def _response(op: ApiOperation, name: str, shapes: Shapes) -> Message | None:
@@ -165,7 +181,7 @@ def _response(op: ApiOperation, name: str, shapes: Shapes) -> Message | None:
     holder.key = VALUE
     holder.absent = Absent.EMPTY if not holder.single else Absent.NONE if result.optional else Absent.MISSING
     response.fields.append(holder)
-    if kind is Kind.STREAM:
+    if kind is Kind.STREAM and op.signature.items is None:
         response.fields.append(
             Field(POSITION, Scalar.STRING, doc="Where the stream stands after this item, to resume it.")
         )

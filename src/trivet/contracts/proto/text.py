@@ -81,8 +81,9 @@ def _method(method: Method) -> Iterator[str]:
     yield from _comment(operation.doc or f"{method.name}.", "  ")
     output = EMPTY if method.output is None else method.output.name
     stream = "stream " if method.streams else ""
+    taken = "stream " if method.item is not None else ""
     options = list(options_of(method))
-    head = f"  rpc {method.name}({method.input.name}) returns ({stream}{output})"
+    head = f"  rpc {method.name}({taken}{method.input.name}) returns ({stream}{output})"
     if not options:
         yield f"{head};"
         return
@@ -94,7 +95,7 @@ def _method(method: Method) -> Iterator[str]:
 def options_of(method: Method) -> Iterator[str]:
     """Yield what protobuf's own options say about a method."""
     operation = method.op.operation
-    if operation.kind in (Kind.QUERY, Kind.STREAM):
+    if operation.kind in (Kind.QUERY, Kind.STREAM) and method.item is None:
         yield "idempotency_level = NO_SIDE_EFFECTS"
     elif operation.declaration.idempotent:
         yield "idempotency_level = IDEMPOTENT"
@@ -149,8 +150,8 @@ def _reserved(reserved: dict[str, int], indent: str) -> Iterator[str]:
 
 
 def _comment(text: str, indent: str) -> Iterator[str]:
-    for paragraph in text.split("\n\n"):
-        if paragraph is not text.split("\n\n", maxsplit=1)[0]:
+    for index, paragraph in enumerate(text.split("\n\n")):
+        if index:
             yield f"{indent}//"
         for line in wrap(
             " ".join(paragraph.split()), 100 - len(indent), break_long_words=False, break_on_hyphens=False

@@ -52,6 +52,15 @@ async def read(call: RestCall, body: Body, limit: int) -> bytes:
     return content
 
 
+def check_format(call: RestCall, body: Body) -> None:
+    """Refuse a body in another format than the one in which items come in.
+
+    Raises:
+        UnsupportedMediaType: It is not one of `body.media_types` in UTF-8.
+    """
+    _check_format(call.fields.get(b"content-type"), call.fields.get(b"content-encoding"), body)
+
+
 def _check_format(given: bytes | None, coding: bytes | None, body: Body) -> None:
     if coding is not None and coding.strip().lower() not in (b"identity", b""):
         raise UnsupportedContentCoding(detail="Send it as it is.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from trivet.contracts.jobs import STATUS_PATH
@@ -9,10 +10,12 @@ from trivet.contracts.model import Api, ApiOperation
 from trivet.contracts.problem import NotAcceptable
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.declaration import Kind
+from trivet.core.decode import Decoder
 from trivet.core.idempotency import key_of
 from trivet.core.precondition import Current, PreconditionFailed, Verdict, decide
 from trivet.policies import chain
 from trivet.runtime import Runtime
+from trivet.transports.intake import Intakes
 from trivet.transports.rest import body
 from trivet.transports.rest.bind import Binder, Slot
 from trivet.transports.rest.caching import Caching
@@ -21,6 +24,7 @@ from trivet.transports.rest.conditions import FIELDS, for_change, for_reading
 from trivet.transports.rest.disconnect import Watches
 from trivet.transports.rest.exchange import RestCall
 from trivet.transports.rest.expand import Expander
+from trivet.transports.rest.lines import Lines
 from trivet.transports.rest.media import accepts
 from trivet.transports.rest.render import Locate, encoder_of
 from trivet.transports.rest.reply import NO_RANGES, NOSNIFF, Reply, current_of, held
@@ -39,6 +43,7 @@ class Endpoint:
         api: The model of the app.
         runtime: What is open while the process runs.
         watches: Stops what is done for clients that went away.
+        intakes: Reads items that come in.
         codings: What answers can be sent in.
         locate: Tells where what the operation creates is found, if anywhere.
 
@@ -53,6 +58,7 @@ class Endpoint:
         api: Api,
         runtime: Runtime,
         watches: Watches,
+        intakes: Intakes,
         codings: Codings,
         locate: Locate | None = None,
     ) -> None:
@@ -78,7 +84,10 @@ class Endpoint:
         self._kept = [(b"vary", b", ".join(varies))] if varies and self._reads else []
         self._fields = [(b"content-type", b"application/json"), NOSNIFF, *((NO_RANGES,) if self._reads else ())]
         inner = runtime.handlers.root[self.operation]
-        bound = self._streaming(inner) if self.streams else self._answering(inner, expander, watches)
+        if self.operation.takes:
+            bound = self._taking(inner, watches, intakes)
+        else:
+            bound = self._streaming(inner) if self.streams else self._answering(inner, expander, watches)
         self.handler: Handler = chain.gate(self.operation, runtime, bound)
 
     def __str__(self) -> str:
@@ -184,18 +193,53 @@ class Endpoint:
 
             call.encode = encode_news
 
+    def _negotiate_events(self, call: RestCall) -> None:
+        """Decide whether a stream can be answered.
+
+        Raises:
+            NotAcceptable: It can not be in a form that is acceptable.
+        """
+        accept = call.fields.get(b"accept")
+        if accept is not None and not accepts(accept, EVENT_STREAM):
+            raise NotAcceptable(available=(EVENT_STREAM,))
+        choice = self._codings.choose(call.fields.get(b"accept-encoding"))
+        if choice is None or not choice.identity:  # compressed, an event would wait for the next ones
+            raise NotAcceptable(detail="A stream is not compressed.", available=(EVENT_STREAM,))
+
+    def _taking(self, inner: Handler, watches: Watches, intakes: Intakes) -> Handler:
+        binder, encode, limit = self._binder, self._encode, self._limit
+        described = binder.body
+        assert described is not None
+        assert described.parameter is not None
+        name, decode = described.parameter, Decoder[Any](described.type).json
+
+        async def answer(call: Call) -> Outcome:
+            assert isinstance(call, RestCall)
+            (self._negotiate_events if self.streams else self._negotiate)(call)
+            body.check_format(call, described)
+            items = intakes.items(call, Lines(limit), decode)
+            call.arguments = {**binder.head(call), name: items}
+            if self.streams:
+                return await inner(call)
+            call.encode = encode
+            items.then = partial(watches.start, call)
+            try:
+                outcome = await inner(call)
+                items.check()
+                return outcome
+            finally:
+                items.then = None
+                watches.stop(call)
+
+        return answer
+
     def _streaming(self, inner: Handler) -> Handler:
         binder, limit = self._binder, self._limit
         described = binder.body
 
         async def answer(call: Call) -> Outcome:
             assert isinstance(call, RestCall)
-            accept = call.fields.get(b"accept")
-            if accept is not None and not accepts(accept, EVENT_STREAM):
-                raise NotAcceptable(available=(EVENT_STREAM,))
-            choice = self._codings.choose(call.fields.get(b"accept-encoding"))
-            if choice is None or not choice.identity:  # compressed, an event would wait for the next ones
-                raise NotAcceptable(detail="A stream is not compressed.", available=(EVENT_STREAM,))
+            self._negotiate_events(call)
             if described is None:
                 body.refuse_content(call)
                 call.arguments = binder.head(call)

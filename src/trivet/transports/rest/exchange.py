@@ -12,6 +12,7 @@ from trivet.core.error import Error
 from trivet.core.operation import Operation
 from trivet.core.precondition import Precondition
 from trivet.core.principal import ANONYMOUS
+from trivet.transports.intake import Items
 from trivet.transports.rest.coding import AS_IT_IS, Choice
 from trivet.transports.rest.timing import Timing
 
@@ -38,12 +39,14 @@ class RestCall(Call):
         timing: Where the time goes, in development.
         gone: Whether the client went away before the answer.
         listener: Listens for that, once the request takes long.
+        items: What comes in, where a stream does.
     """
 
     __slots__ = (
         "choice",
         "given",
         "gone",
+        "items",
         "listener",
         "query",
         "receive",
@@ -93,6 +96,7 @@ class RestCall(Call):
         self.refusal: Error | None = None
         self.gone = False
         self.listener: asyncio.Task[None] | None = None
+        self.items: Items | None = None
 
 
 NO_VALUES: list[str] = []

@@ -119,6 +119,7 @@ class Events:
         "_ended",
         "_head",
         "_items",
+        "_listening",
         "_send",
         "_streams",
         "_task",
@@ -147,6 +148,7 @@ class Events:
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[Any] | None = None
         self._beating: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
         self._ended = False
         self._unsent = False
         self.started = False
@@ -166,13 +168,15 @@ class Events:
         task = self._task = asyncio.current_task()
         assert task is not None  # a coroutine runs in a task
         self._streams.said(self)
-        listening = loop.create_task(self._listen())
+        self._start_listening()
         first = loop.call_later(FIRST_ITEM_SECONDS, self.beat)
         try:
             async for item in self._items:
                 self._unsent = True
                 await self._write(self._write_event(item, self._call.position))
                 self._unsent = False
+            if self._call.items is not None:
+                self._call.items.check()
         except asyncio.CancelledError:
             if not self._ended:
                 raise
@@ -180,7 +184,10 @@ class Events:
             self._task = None
             self._streams.forget(self)
             first.cancel()
-            listening.cancel()
+            if self._call.items is not None:
+                self._call.items.then = None
+            if self._listening is not None:
+                self._listening.cancel()
             if self._beating is not None:
                 self._beating.cancel()
                 await asyncio.wait((self._beating,))
@@ -212,6 +219,14 @@ class Events:
         if self._task is not None and not self._ended:
             self._ended = True
             self._task.cancel()
+
+    def _start_listening(self) -> None:
+        """Hear of the reader going away; where items come in, who asks for them hears of it until all are there."""
+        items = self._call.items
+        if items is None or items.ended:
+            self._listening = asyncio.ensure_future(self._listen())
+        else:
+            items.then = self._start_listening
 
     async def _listen(self) -> None:
         while (await self._call.receive())["type"] != "http.disconnect":

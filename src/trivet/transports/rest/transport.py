@@ -14,6 +14,7 @@ from trivet.core.error import Cancelled, Code, Error, Internal
 from trivet.policies import chain
 from trivet.runtime import Runtime
 from trivet.transports.cors import Cors
+from trivet.transports.intake import Intakes
 from trivet.transports.rest import problem
 from trivet.transports.rest.caching import NOT_KEPT
 from trivet.transports.rest.coding import AS_IT_IS, NO_CODING, Codings
@@ -57,9 +58,9 @@ class Rest:
         self.codings = Codings(runtime.settings.compression)
         self._streams = Streams()
         runtime.at_end(self._streams.end)
-        watches, readers = Watches(), readers_of(api)
+        watches, intakes, readers = Watches(), Intakes(runtime), readers_of(api)
         for op in api.operations:
-            endpoint = Endpoint(op, api, runtime, watches, self.codings, location_of(op, readers))
+            endpoint = Endpoint(op, api, runtime, watches, intakes, self.codings, location_of(op, readers))
             self._router.add(op.face.method, op.path, endpoint)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> Awaitable[None]:

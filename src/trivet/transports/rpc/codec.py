@@ -22,6 +22,9 @@ from trivet.transports.rpc.wire import Wire
 
 Arguments = dict[str, Any]
 
+ABSENT: Any = object()
+"""Stands for "the message has no item"."""
+
 KEPT = (datetime, timedelta, bytes)
 """What plain values hold besides what JSON has; the contract has types for them."""
 
@@ -37,13 +40,16 @@ class Codec:
         read: Returns the arguments that a message says, and the position after which a stream is resumed.
         write: Returns the result as a message.
         write_item: Returns an item of a stream, with its position, as a message.
+        read_item: Returns an item that comes in, of any message but the first.
     """
 
     def __init__(self, method: Method, format: Wire | ProtoJson) -> None:
         self._decode = format.decoder(method.input)
         self._bind = _binder(method)
         self._masks = {mask: _patched(method.input, name) for mask, name in method.mask.items()}
-        self._streams = method.streams
+        self._resumes = method.streams and method.item is None
+        self._item = method.item
+        self._convert = Decoder[Any](items.type).convert if (items := method.op.signature.items) is not None else None
         empty = b"" if isinstance(format, Wire) else b"{}"
         if method.output is None:
             self.write: Callable[[Any], bytes] = lambda _: empty
@@ -62,12 +68,52 @@ class Codec:
             InvalidArgument: With everything that is wrong.
         """
         values = self._decode(data)
-        resume_after = values.pop(RESUME_AFTER, None) if self._streams else None
+        resume_after = values.pop(RESUME_AFTER, None) if self._resumes else None
         for mask, field in self._masks.items():
             paths = values.pop(mask, None)
             if paths:
                 values[field.key] = _masked(values.get(field.key) or {}, paths, field, mask)
         return self._bind(values), resume_after
+
+    def read_first(self, data: bytes | None) -> tuple[Arguments, Any]:
+        """Return the arguments that the first of many messages says, and the plain item in it.
+
+        Args:
+            data: The message; ``None`` where there is none.
+
+        Raises:
+            InvalidArgument: With everything that is wrong with the arguments.
+        """
+        assert self._item is not None  # many messages have items
+        values = self._decode(data) if data is not None else {}
+        item = values.pop(self._item.key, ABSENT)
+        return self._bind(values), item
+
+    def read_item(self, data: bytes) -> Any:
+        """Return the item that one of many messages says.
+
+        Raises:
+            InvalidArgument: With everything that is wrong with it; pointers start at the item.
+        """
+        assert self._item is not None  # many messages have items
+        values = self._decode(data)
+        item = values.pop(self._item.key, ABSENT)
+        if item is ABSENT:
+            raise InvalidArgument(violations=(Violation(detail="is required"),))
+        more = [name for name, value in values.items() if value not in (None, [], {})]
+        if more:
+            detail = f"{', '.join(more)}: only the first message says that"
+            raise InvalidArgument(violations=(Violation(detail=detail),))
+        return self.item(item)
+
+    def item(self, plain: Any) -> Any:
+        """Return an item of its plain value.
+
+        Raises:
+            InvalidArgument: With everything that is wrong with it; pointers start at the item.
+        """
+        assert self._convert is not None  # many messages have items
+        return self._convert(plain)
 
 
 def _patched(request: Message, name: str) -> Field:

@@ -13,7 +13,16 @@ from trivet.contracts.problem import STATUS, BodyTooLarge
 from trivet.core.error import Code, InvalidArgument, Violation
 from trivet.transports.rest.exchange import Send
 from trivet.transports.rpc import envelope
-from trivet.transports.rpc.envelope import EncodingUnknown, accepts_gzip, deflated, enveloped, inflated, opened
+from trivet.transports.rpc.envelope import (
+    EncodingUnknown,
+    Envelopes,
+    accepts_gzip,
+    announced,
+    deflated,
+    enveloped,
+    inflated,
+    opened,
+)
 from trivet.transports.rpc.exchange import Format, RpcCall, Speech, content_of
 from trivet.transports.rpc.status import Status
 
@@ -97,7 +106,7 @@ class ConnectGet(Connect):
 
 
 class ConnectStream(Speech):
-    """A call whose answer is a stream; the request is one envelope."""
+    """A call whose answer or request is a stream; what is none is one envelope."""
 
     protocol = "connect"
 
@@ -105,10 +114,12 @@ class ConnectStream(Speech):
 
     async def message(self, call: RpcCall, limit: int) -> bytes:
         """Return the one message of the request."""
-        coding = self.fields.get(b"connect-content-encoding", b"identity")
-        if coding not in (b"identity", b"gzip"):
-            raise EncodingUnknown(detail=f"{coding.decode('latin-1')} is not understood here; gzip is.")
-        return opened(await content_of(call, limit + envelope.HEAD_BYTES), limit, coding == b"gzip")
+        gzip = announced(self.fields.get(b"connect-content-encoding"))
+        return opened(await content_of(call, limit + envelope.HEAD_BYTES), limit, gzip)
+
+    def envelopes(self, limit: int) -> Envelopes:
+        """Return what takes a request of many messages apart."""
+        return Envelopes(limit, announced(self.fields.get(b"connect-content-encoding")))
 
     async def begin(self, call: RpcCall) -> None:
         """Begin a stream of messages."""

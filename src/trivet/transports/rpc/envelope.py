@@ -77,7 +77,63 @@ def opened(content: bytes, limit: int, gzip: bool) -> bytes:
         raise broken("the message is shorter than its envelope says")
     if end < len(content):
         raise OneMessageExpected(detail="The request has more than one message.")
-    message = content[HEAD_BYTES:]
+    return plain(flags, content[HEAD_BYTES:], limit, gzip)
+
+
+class Envelopes:
+    """Takes a body apart into messages; a `Split`.
+
+    Args:
+        limit: Bytes that a message may have, decompressed.
+        gzip: Whether the head of the request announced gzip.
+    """
+
+    __slots__ = ("_at", "_data", "_ended", "_gzip", "_limit")
+
+    def __init__(self, limit: int, gzip: bool) -> None:
+        self._limit = limit
+        self._gzip = gzip
+        self._data = bytearray()
+        self._at = 0
+        self._ended = False
+
+    def feed(self, piece: bytes) -> None:
+        """Add what came."""
+        del self._data[: self._at]
+        self._data += piece
+        self._at = 0
+
+    def end(self) -> None:
+        """Note that nothing more comes."""
+        self._ended = True
+
+    def take(self) -> bytes | None:
+        """Return the next message, ``None`` where it is not there yet.
+
+        Raises:
+            BodyTooLarge: It is larger than `limit`.
+            CompressionUnannounced: It is compressed without a word.
+            InvalidArgument: The envelope is broken, or the last one cut.
+        """
+        data, start = self._data, self._at + HEAD_BYTES
+        if len(data) < start:
+            if self._ended and len(data) > self._at:
+                raise broken("the envelope ends in its head")
+            return None
+        flags, size = read_head(data, self._at)
+        if size > self._limit:
+            raise BodyTooLarge(limit=self._limit)
+        end = start + size
+        if len(data) < end:
+            if self._ended:
+                raise broken("the message is shorter than its envelope says")
+            return None
+        self._at = end
+        return plain(flags, bytes(memoryview(data)[start:end]), self._limit, self._gzip)
+
+
+def plain(flags: int, message: bytes, limit: int, gzip: bool) -> bytes:
+    """Return a message as its flags say: as it is, or without its gzip."""
     if flags & ~COMPRESSED:
         raise broken(f"the envelope has unknown flags: {flags:#04x}")
     if not flags:
@@ -115,6 +171,17 @@ def deflated(data: bytes) -> bytes:
     """Return data as gzip, as fast as it goes."""
     deflate = zlib.compressobj(1, zlib.DEFLATED, GZIP)
     return deflate.compress(data) + deflate.flush()
+
+
+def announced(coding: bytes | None) -> bool:
+    """Whether the head of a request announced gzip.
+
+    Raises:
+        EncodingUnknown: It announced something else.
+    """
+    if coding in (None, b"identity", b"gzip"):
+        return coding == b"gzip"
+    raise EncodingUnknown(detail=f"{(coding or b'').decode('latin-1')} is not understood here; gzip is.")
 
 
 def accepts_gzip(given: bytes | None) -> bool:

@@ -11,8 +11,10 @@ from trivet.core.call import Call
 from trivet.core.error import Cancelled, Error, InvalidArgument, Violation
 from trivet.core.operation import Operation
 from trivet.core.principal import ANONYMOUS
+from trivet.transports.intake import Items
 from trivet.transports.rest.exchange import PRINCIPAL, REQUEST_ID, Receive, Scope, Send, joined
 from trivet.transports.rest.reply import NOSNIFF
+from trivet.transports.rpc.envelope import Envelopes
 from trivet.transports.rpc.status import Status
 
 Format = Literal["proto", "json"]
@@ -28,9 +30,10 @@ class RpcCall(Call):
         refusal: Why the request leads to no operation.
         gone: Whether the client went away before the answer.
         listener: Listens for that, once the request takes long.
+        items: What comes in, where a stream does.
     """
 
-    __slots__ = ("gone", "listener", "receive", "refusal", "speech")
+    __slots__ = ("gone", "items", "listener", "receive", "refusal", "speech")
 
     def __init__(
         self,
@@ -61,12 +64,14 @@ class RpcCall(Call):
         self.refusal: Error | None = None
         self.gone = False
         self.listener: asyncio.Task[None] | None = None
+        self.items: Items | None = None
 
 
 class Speech:
     """How one request is read and answered; each protocol has a subclass.
 
-    An answer is either `reply`, or `begin`, any number of `piece` made of items, and `end`, or `fail` alone.
+    An answer is either `reply`, or `begin`, any number of `piece` made of items, and `end`, or `fail` alone. A request
+    is one `message`, or any number of them in `envelopes`.
 
     Args:
         format: Of its messages.
@@ -101,6 +106,14 @@ class Speech:
         """
         raise NotImplementedError
 
+    def envelopes(self, limit: int) -> Envelopes:
+        """Return what takes a request of many messages apart.
+
+        Raises:
+            Error: The protocol has no such requests, or this one can not be read.
+        """
+        raise NotImplementedError
+
     async def reply(self, call: RpcCall, message: bytes) -> None:
         """Answer with one message."""
         raise NotImplementedError
@@ -116,6 +129,11 @@ class Speech:
     async def piece(self, content: bytes) -> None:
         """Send a part of the body after which more comes."""
         await self.body(content, more=True)
+
+    async def finish(self, call: RpcCall, message: bytes) -> None:
+        """End an answer that was begun with its one message."""
+        await self.piece(self.item(message))
+        await self.end(call, None)
 
     async def end(self, call: RpcCall, status: Status | None) -> None:
         """End a stream, with a status where it failed."""

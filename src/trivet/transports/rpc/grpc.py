@@ -9,13 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 
+from trivet.core.error import Unimplemented
 from trivet.transports.rpc import envelope
-from trivet.transports.rpc.envelope import EncodingUnknown, accepts_gzip, broken, deflated, enveloped, opened
+from trivet.transports.rpc.envelope import Envelopes, accepts_gzip, announced, broken, deflated, enveloped, opened
 from trivet.transports.rpc.exchange import Fields, RpcCall, Speech, content_of
 from trivet.transports.rpc.status import Status
 
 OK: Fields = [(b"grpc-status", b"0")]
 ACCEPTED = (b"grpc-accept-encoding", b"gzip, identity")
+
+
+class NotInWeb(Unimplemented):
+    """gRPC-Web can not send a stream: use gRPC, Connect or REST."""
 
 
 class Grpc(Speech):
@@ -27,10 +32,12 @@ class Grpc(Speech):
 
     async def message(self, call: RpcCall, limit: int) -> bytes:
         """Return the one message of the request."""
-        coding = self.fields.get(b"grpc-encoding", b"identity")
-        if coding not in (b"identity", b"gzip"):
-            raise EncodingUnknown(detail=f"{coding.decode('latin-1')} is not understood here; gzip is.")
-        return opened(await self.content(call, limit + envelope.HEAD_BYTES), limit, coding == b"gzip")
+        gzip = announced(self.fields.get(b"grpc-encoding"))
+        return opened(await self.content(call, limit + envelope.HEAD_BYTES), limit, gzip)
+
+    def envelopes(self, limit: int) -> Envelopes:
+        """Return what takes a request of many messages apart."""
+        return Envelopes(limit, announced(self.fields.get(b"grpc-encoding")))
 
     async def content(self, call: RpcCall, limit: int) -> bytes:
         """Return the content of the request."""
@@ -80,6 +87,14 @@ class GrpcWeb(Grpc):
     protocol = "grpc-web"
 
     __slots__ = ("_text",)
+
+    def envelopes(self, limit: int) -> Envelopes:
+        """Refuse a request of many messages.
+
+        Raises:
+            NotInWeb: In any case.
+        """
+        raise NotInWeb
 
     @property
     def text(self) -> bool:

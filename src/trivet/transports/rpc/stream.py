@@ -12,28 +12,40 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from trivet.core.error import Code, Error, Internal, Unavailable
+from trivet.core.error import Code, Error, Internal
+from trivet.transports.intake import Draining
 from trivet.transports.rpc.exchange import RpcCall
 from trivet.transports.rpc.status import Status
 from trivet.transports.rpc.together import Together
 
 
-class Draining(Unavailable):
-    """This process is about to end; continue elsewhere, after the last position."""
-
-
 class Reading:
     """One stream and the task that sends it."""
 
-    __slots__ = ("call", "drained", "task")
+    __slots__ = ("call", "drained", "listener", "task")
 
     def __init__(self, call: RpcCall, task: asyncio.Task[Any]) -> None:
         self.call = call
         self.task = task
         self.drained = False
+        self.listener: asyncio.Task[None] | None = None
 
-    async def listen(self) -> None:
-        """Stop sending when the reader goes away."""
+    def start(self) -> None:
+        """Hear of the reader going away; where items come in, who asks for them hears of it until all are there."""
+        items = self.call.items
+        if items is None or items.ended:
+            self.listener = asyncio.ensure_future(self._listen())
+        else:
+            items.then = self.start
+
+    def stop(self) -> None:
+        """Leave the reader alone from now on."""
+        if self.call.items is not None:
+            self.call.items.then = None
+        if self.listener is not None:
+            self.listener.cancel()
+
+    async def _listen(self) -> None:
         while (await self.call.receive())["type"] != "http.disconnect":
             pass
         self.call.gone = True
@@ -74,7 +86,7 @@ class Streams:
         task = asyncio.current_task()
         assert task is not None  # a coroutine runs in a task
         reading = Reading(call, task)
-        listener = asyncio.ensure_future(reading.listen())
+        reading.start()
         self._open.add(reading)
         failed: Error | None = None
         together = Together(call.speech.piece)
@@ -87,6 +99,8 @@ class Streams:
                 try:
                     each = await together.next(items)
                 except StopAsyncIteration:
+                    if call.items is not None:
+                        call.items.check()
                     break
                 place = call.position
                 await together.add(item(write(each, None if place is None else str(place))))
@@ -103,7 +117,7 @@ class Streams:
             failed = Internal()
         finally:
             self._open.discard(reading)
-            listener.cancel()
+            reading.stop()
             close = getattr(items, "aclose", None)
             if close is not None:
                 await close()

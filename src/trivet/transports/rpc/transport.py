@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from trivet.contracts.model import Api
 from trivet.contracts.problem import RouteNotFound
@@ -22,13 +24,14 @@ from trivet.core.precondition import Precondition
 from trivet.policies import chain
 from trivet.runtime import Runtime
 from trivet.transports.health import Health
+from trivet.transports.intake import Intakes, Items
 from trivet.transports.rest.conditions import FIELDS as CONDITIONS
 from trivet.transports.rest.conditions import for_change
 from trivet.transports.rest.disconnect import Watches
 from trivet.transports.rest.exchange import REQUEST_ID, Receive, Scope, Send
 from trivet.transports.rest.reply import NOSNIFF
 from trivet.transports.rest.transport import CLIENT_CLOSED_REQUEST, request_ids
-from trivet.transports.rpc.codec import Codec
+from trivet.transports.rpc.codec import ABSENT, Codec
 from trivet.transports.rpc.connect import Connect, ConnectGet, ConnectStream, query_of
 from trivet.transports.rpc.exchange import Format, RpcCall, Speech, fields_of
 from trivet.transports.rpc.grpc import Grpc, GrpcWeb
@@ -86,13 +89,14 @@ class Endpoint:
     def __init__(self, method: Method, rpc: Rpc) -> None:
         self.operation = method.op.operation
         self.streams = method.streams
-        self.reads = self.operation.kind is Kind.QUERY
+        self.takes = method.item is not None
         face = method.op.face
-        self.body: str | None = face.body if face.body != "*" else None
+        self.body: str | None = face.body if face.body != "*" and not self.takes else None
         self._method = method
         self._formats = rpc.formats
         self._codecs: dict[str, Codec] = {}
-        self.handler: Handler = chain.gate(self.operation, rpc.runtime, self._answering(rpc))
+        bound = self._taking(rpc) if self.takes else self._answering(rpc)
+        self.handler: Handler = chain.gate(self.operation, rpc.runtime, bound)
 
     def codec(self, format: str) -> Codec:
         """Return the codec of the method in a format."""
@@ -128,6 +132,43 @@ class Endpoint:
 
         return answer
 
+    def _taking(self, rpc: Rpc) -> Handler:
+        inner = rpc.runtime.handlers.root[self.operation]
+        limit, watches, intakes = rpc.runtime.settings.limits.body, rpc.watches, rpc.intakes
+        signature = self.operation.signature
+        assert signature.items is not None  # it takes some
+        name, speaks_first = signature.items.name, not signature.parameters
+
+        async def arguments(codec: Codec, items: Items) -> dict[str, Any]:
+            """Return the arguments that the first message says; where there are none to say, it is not waited for."""
+            if speaks_first:
+                return {name: items}
+            found, plain = codec.read_first(await items.content())
+            if plain is not ABSENT:
+                items.begin(codec.item, plain)
+            return {**found, name: items}
+
+        async def answer(call: Call) -> Outcome:
+            assert isinstance(call, RpcCall)
+            codec = self.codec(call.speech.format)
+            items = intakes.items(call, call.speech.envelopes(limit), codec.read_item)
+            if self.streams:
+                call.arguments = await arguments(codec, items)
+                return await inner(call)
+            await call.speech.begin(call)  # who waits for the whole request before this, as Envoy does, waits no more
+            call.arguments = await arguments(codec, items)
+            call.encode = codec.write
+            items.then = partial(watches.start, call)
+            try:
+                outcome = await inner(call)
+                items.check()
+                return outcome
+            finally:
+                items.then = None
+                watches.stop(call)
+
+        return answer
+
 
 class Rpc:
     """Serves the operations of an app over gRPC, gRPC-Web and Connect.
@@ -142,6 +183,7 @@ class Rpc:
     def __init__(self, api: Api, contract: ProtoContract, runtime: Runtime, health: Health) -> None:
         self.runtime = runtime
         self.watches = Watches()
+        self.intakes = Intakes(runtime)
         self.formats: dict[str, Wire | ProtoJson] = {"proto": Wire(), "json": ProtoJson()}
         self.methods: dict[str, Method] = {
             package.path(method): method for package in contract.packages for method in package.methods
@@ -224,7 +266,7 @@ class Rpc:
         speaks, format = found
         if (
             method is not None
-            and (speaks is ConnectStream) != method.streams
+            and (speaks is ConnectStream) != (method.streams or method.item is not None)
             and issubclass(speaks, Connect | ConnectStream)
         ):
             return None
@@ -293,7 +335,7 @@ class Rpc:
                     await self._streams.send(call, outcome.value, write)
                 else:
                     assert outcome.body is not None  # `call.encode` is set
-                    await call.speech.reply(call, outcome.body)
+                    await (call.speech.finish if endpoint.takes else call.speech.reply)(call, outcome.body)
             except Error as refused:
                 await self._fail(call, refused, endpoint.body)
             except OSError:
@@ -320,7 +362,7 @@ class Rpc:
         except Exception as broken:  # an error with fields that can not be written
             self._fault(call, broken)
             status = self._status(call, Internal())
-        await call.speech.fail(call, status)
+        await (call.speech.end if call.speech.started else call.speech.fail)(call, status)
         call.finish(call.speech.status, call.speech.size)
 
     def _status(self, call: RpcCall, error: Error, body: str | None = None) -> Status:
