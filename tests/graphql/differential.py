@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import msgspec
 from graphql import GraphQLSchema, parse, validate
-from hypothesis import HealthCheck, assume, given, reject, settings
+from hypothesis import HealthCheck, Phase, assume, given, reject, settings
 from hypothesis import strategies as st
 
 from tests.graphql import oracle
+from trivet.app import App
+from trivet.contracts.graphql.schema import read_global_id
 from trivet.contracts.graphql.types import Graph
 from trivet.testing import Client
+from trivet.testing.agreement import StillClock
 
 T = TypeVar("T")
 
@@ -48,20 +53,43 @@ def compare(source: str, expected: Any, wanted: list[Any], found: dict[str, Any]
     assert here <= {tuple(path) for path in paths}, source
 
 
+class Still(Client):
+    """A client of an app whose clock stands still, and which handles no event: all that happens is what is asked."""
+
+    async def __aenter__(self) -> Client:
+        assert isinstance(self.app, App)
+        service = await self.app.start(clock=StillClock())
+        assert service.runtime.dispatcher is not None
+        await service.runtime.dispatcher.stop(10)
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        assert isinstance(self.app, App)
+        await self.app.stop()
+
+
 class Session:
-    """One client for all documents of a test.
+    """The clients for all documents of a test.
 
     Args:
         client: Of the app.
         graph: Its types.
+        other: Of a copy of it, from which the executor gets what it is asked; the same one where nothing is said.
     """
 
-    def __init__(self, client: Client, graph: Graph) -> None:
+    def __init__(self, client: Client, graph: Graph, other: Client | None = None) -> None:
         self.client = client
+        self.other = other or client
         self.graph = graph
         self.schema: GraphQLSchema = oracle.oracle_schema(graph)
         self._loop = asyncio.new_event_loop()
-        self.run(client.__aenter__())
+        for each in self.clients:
+            self.run(each.__aenter__())
+
+    @property
+    def clients(self) -> list[Client]:
+        """Each client once."""
+        return [self.client] if self.other is self.client else [self.client, self.other]
 
     def run(self, awaitable: Awaitable[T]) -> T:
         """Run something to its end."""
@@ -73,19 +101,35 @@ class Session:
         Raises:
             Late: One of them did not exist in time.
         """
-        expected, wanted = self.run(oracle.answer(self.client, self.graph, self.schema, source, variables))
+        expected, wanted = self.run(oracle.answer(self.other, self.graph, self.schema, source, variables))
         response = self.run(self.client.post("/graphql", json={"query": source, "variables": variables}))
         found = response.json()
         if any(error["extensions"]["code"] == "DEADLINE_EXCEEDED" for error in found.get("errors", ())):
             raise oracle.Late
         assert "data" in found, (source, found)
+        if self.other is not self.client:
+            expected, found = renamed(expected), found | {"data": renamed(found["data"])}
         compare(source, expected, wanted, found)
         return len(wanted)
 
     def close(self) -> None:
-        """End the app."""
-        self.run(self.client.__aexit__())
+        """End the app, or both of them."""
+        for each in self.clients:
+            self.run(each.__aexit__())
         self._loop.close()
+
+
+COUNTED = re.compile(r"01[0-9a-f]{6}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+"""Ids that a clock gave."""
+GLOBAL = re.compile(r'"([\w+/=-]{40,})"')
+"""What may be a global id."""
+
+
+def renamed(data: Any) -> Any:
+    """Return data with ids in the order in which they are seen: two copies count theirs differently."""
+    seen: dict[str, str] = {}
+    text = GLOBAL.sub(lambda found: f'"{read_global_id(found[1]) or found[1]}"', msgspec.json.encode(data).decode())
+    return msgspec.json.decode(COUNTED.sub(lambda found: seen.setdefault(found[0], f"id {len(seen)}"), text))
 
 
 def draw(session: Session, documents: st.SearchStrategy[tuple[str, dict[str, Any]]], say: Callable[[str], None]) -> int:
@@ -102,6 +146,7 @@ def draw(session: Session, documents: st.SearchStrategy[tuple[str, dict[str, Any
         max_examples=DOCUMENTS_DRAWN,
         deadline=None,
         database=None,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink] if session.other is session.client else [Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )
     @given(documents)

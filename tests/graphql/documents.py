@@ -53,6 +53,19 @@ class Documents:
 
         return drawn()
 
+    def changes(self, root: ObjectType) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
+        """Return a strategy of documents with several root fields each, and their variables."""
+
+        @st.composite
+        def drawn(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+            fragments: dict[str, str] = {}
+            fields = draw(st.lists(st.sampled_from(self._fields(root, 3, root=True)), min_size=2, max_size=5))
+            asked = [self._field(draw, field, 3, fragments) for field in fields]
+            text = f"mutation Q{HEAD} {{ {' '.join(asked)} }}\n" + "\n".join(fragments.values())
+            return text, {"yes": draw(st.booleans()), "no": draw(st.booleans())}
+
+        return drawn()
+
     def _set(self, draw: st.DrawFn, kind: NamedType, depth: int, fragments: dict[str, str], root: bool = False) -> str:
         if isinstance(kind, ObjectType) and depth > 0 and not root and draw(st.integers(0, 5)) == 0:
             return self._whole(kind, depth)
@@ -120,7 +133,7 @@ class Documents:
         strategy = self.values.get(f"{field.name}.{argument.name}", self.values.get(argument.name))
         if strategy is None and isinstance(argument.type.named, EnumType) and not argument.type.many:
             strategy = st.sampled_from(list(argument.type.named.values.values()))
-        if strategy is None or isinstance(argument.type.named, InputType):
+        if strategy is None or (isinstance(argument.type.named, InputType) and argument.name not in self.values):
             return None
         if not argument.type.required and draw(st.booleans()):
             return None

@@ -10,7 +10,7 @@ from graphql import OperationDefinitionNode, parse
 from hypothesis import strategies as st
 
 from shop.app import app as shop
-from tests.graphql.differential import DOCUMENTS_DRAWN, Session, draw
+from tests.graphql.differential import DOCUMENTS_DRAWN, Session, Still, draw, renamed
 from tests.graphql.documents import Documents
 from tests.graphql.torture import torture, tree
 from trivet.app import App, Seeding
@@ -114,14 +114,15 @@ def filled_shop() -> Iterator[Session]:
     session.close()
 
 
-def arguments_of(shop: Session) -> dict[str, st.SearchStrategy[str]]:
-    """Return what arguments get in the shop: things that are there and things that are not."""
-    source = """{
-        products(first: 6) { edges { cursor node { id nodeId brand name price { amount } } } }
-        customers(first: 4) { nodes { id nodeId address { country } } }
-        orders(first: 4) { nodes { id nodeId createTime } }
+def arguments_of(shop: Session, count: int = 5) -> dict[str, st.SearchStrategy[str]]:
+    """Return what arguments get in the shop: so many things that are there, and things that are not."""
+    source = """query ($count: Int!) {
+        products(first: $count) { edges { cursor node { id nodeId brand name price { amount } } } }
+        customers(first: $count) { nodes { id nodeId address { country } } }
+        orders(first: $count) { nodes { id nodeId createTime } }
     }"""
-    found = shop.run(shop.client.post("/graphql", json={"query": source})).json()["data"]
+    asked = {"query": source, "variables": {"count": count}}
+    found = shop.run(shop.client.post("/graphql", json=asked)).json()["data"]
     products = [edge["node"] for edge in found["products"]["edges"]]
     customers, orders = found["customers"]["nodes"], found["orders"]["nodes"]
     nobody = "00000000-0000-7000-8000-000000000001"
@@ -159,3 +160,78 @@ def arguments_of(shop: Session) -> dict[str, st.SearchStrategy[str]]:
 def test_the_shop_is_answered_as_by_the_executor_of_graphql_core(filled_shop: Session) -> None:
     documents = Documents(filled_shop.graph, arguments_of(filled_shop))
     assert draw(filled_shop, documents.document(filled_shop.graph.query), print) > DOCUMENTS_DRAWN // 4
+
+
+@pytest.fixture
+def two_shops() -> Iterator[Session]:
+    """The shop and a copy of it, both in the same state: one answers, the other one is changed by the executor."""
+    graph, _ = shop.graph()
+    assert graph is not None
+    assert shop.seed is not None
+    client, other = (Still(shop, settings=OPEN, principal=DEVELOPER) for _ in range(2))
+    session = Session(client, graph, other)
+    for each in session.clients:
+        session.run(Seeding(each.service.runtime).run(shop.seed))
+    yield session
+    session.close()
+
+
+def changes_of(shop: Session) -> dict[str, st.SearchStrategy[str]]:
+    """Return what changes get in the shop: what can be done and what can not, of few things, so that they meet."""
+    arguments = arguments_of(shop, 2)
+    products, customers, orders = (arguments[f"{name}.id"] for name in ("product", "customer", "order"))
+    sku = st.sampled_from([*(f"NEW-{number}" for number in range(40)), "nonsense"])
+    price = st.sampled_from(['{amount: "10.00", currency: "EUR"}', '{amount: "99.90", currency: "EUR"}'])
+    name, stock = st.sampled_from(["Chair", "Table", ""]), st.sampled_from([0, 3, 5])
+    email = st.sampled_from(["a@example.com", "b@example.com", "nonsense"])
+    address = '{street: "1 Road", postalCode: "1", city: "Town", country: "AQ"}'
+    lines = st.lists(
+        st.builds("{{productId: {}, quantity: {}}}".format, products, st.sampled_from([1, 2, 900])), max_size=3
+    )
+    new_product = 'sku: "{}", name: "{}", brand: "B", price: {}, stock: {}'
+    return arguments | {
+        "product": st.builds(f"{{{{{new_product}}}}}".format, sku, name, price, stock),
+        "updateProduct.id": products,
+        "updateProduct.changes": st.one_of(
+            st.builds('{{name: "{}"}}'.format, name),
+            st.builds('{{sku: "{}", stock: {}}}'.format, sku, stock),
+            st.just('{price: {amount: "5.00"}, tags: ["x"]}'),
+        ),
+        "customer": st.builds('{{name: "{}", email: "{}", address: {}}}'.format, name, email, st.just(address)),
+        "updateCustomer.id": customers,
+        "updateCustomer.changes": st.builds('{{email: "{}", address: {{city: "City"}}}}'.format, email),
+        "limitCustomer.id": customers,
+        "limit": price,
+        "order": st.builds("{{customerId: {}, lines: [{}]}}".format, customers, lines.map(", ".join)),
+        "cancelOrder.id": orders,
+        "shipOrder.id": orders,
+        "reason": st.sampled_from(['"late"', '""']),
+        "firstDay": st.just('"2026-01-01"'),
+        "lastDay": st.sampled_from(['"2026-01-31"', '"2025-12-31"']),
+    }
+
+
+STATE = """{
+    products(first: 100) { nodes { id sku name price { amount currency } stock tags version } }
+    customers(first: 100) { nodes { id name email address { city } spendingLimit { amount } version } }
+    orders(first: 100) { nodes { id status customer { id } lines { quantity product { id } } version } }
+}"""
+
+
+@pytest.mark.slow
+def test_changes_of_the_shop_run_one_by_one_as_by_the_executor_of_graphql_core(two_shops: Session) -> None:
+    mutation = two_shops.graph.mutation
+    assert mutation is not None
+
+    def states() -> list[Any]:
+        answers = [two_shops.run(each.post("/graphql", json={"query": STATE})) for each in two_shops.clients]
+        assert all("errors" not in answer.json() for answer in answers)
+        return [renamed(answer.json()["data"]) for answer in answers]
+
+    before = states()
+    documents = Documents(two_shops.graph, changes_of(two_shops))
+    assert draw(two_shops, documents.changes(mutation), print) > DOCUMENTS_DRAWN // 4
+    after = states()
+    assert before[0] == before[1]
+    assert after[0] == after[1]
+    assert after[0] != before[0]
