@@ -7,6 +7,7 @@ from the PG* variables of the environment, as libpq does.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -37,6 +38,13 @@ LIBPQ = frozenset(
 
 OLDEST = 15
 """The oldest major version that is supported: what is used here came with it or before it."""
+
+
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+"""Parameters that name files."""
+
+OTHER_HOST = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
 class Address(Struct):
@@ -76,6 +84,11 @@ class Address(Struct):
         """The database, as far as the URL names it."""
         return unquote(urlsplit(self.url.reveal()).path.lstrip("/")) or self.user
 
+    @property
+    def _files_missing(self) -> list[str]:
+        given = parse_qsl(urlsplit(self.url.reveal()).query)
+        return [value for name, value in given if name in FILES and not os.path.exists(value)]
+
     async def connect(self) -> asyncpg.Connection:
         """Connect.
 
@@ -113,10 +126,16 @@ class Address(Struct):
                 return f"the server is not ready yet ({said}): try again in a moment"
             case asyncpg.exceptions.TargetServerAttributeNotMatched():
                 return f"no server of these fits ({error}): name the primary"
+            case asyncpg.PostgresConnectionError() if "unsupported startup parameter" in said:
+                return f"this is a PgBouncer ({said}): set TRIVET_DATABASE__PGBOUNCER=true"
             case asyncpg.PostgresConnectionError():
                 return f"the server ended the connection ({error}): look at its log"
             case asyncpg.PostgresError():
                 return f"the server refuses the connection ({said}): check the parameters in DATABASE_URL"
+            case ssl.SSLCertVerificationError() if error.verify_code in OTHER_HOST:
+                return (
+                    f"its certificate is for another host ({error.verify_message}): connect by the name that is in it"
+                )
             case ssl.SSLCertVerificationError():
                 return f"its certificate is not trusted ({error.verify_message}): name its issuer with ?sslrootcert="
             case ssl.SSLError():
@@ -125,6 +144,8 @@ class Address(Struct):
                 return f"no answer within {CONNECT_SECONDS} s: check host and port, and firewalls in between"
             case socket.gaierror():
                 return "the name of the host can not be resolved: check it in DATABASE_URL"
+            case FileNotFoundError() if self._files_missing:
+                return f"there is no file {self._files_missing[0]}, which the URL names: check its path"
             case ConnectionRefusedError() | FileNotFoundError():
                 return "nobody listens there: start the server, or check host and port in DATABASE_URL"
             case OSError() if "rejected SSL" in str(error):
