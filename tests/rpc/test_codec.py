@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from tests.rpc.everything import Everything, Leaf, classes, everything, message
 from trivet import InvalidArgument
 from trivet.transports.rpc.codec import KEPT
-from trivet.transports.rpc.pieces import read_duration, write_varint
+from trivet.transports.rpc.pieces import read_duration, read_varint, skip, write_varint
 from trivet.transports.rpc.protojson import ProtoJson
 from trivet.transports.rpc.wire import Wire
 
@@ -32,6 +33,34 @@ thorough = settings(
 
 def plain(value: Any) -> Any:
     return msgspec.to_builtins(value, builtin_types=KEPT)
+
+
+def fields_of(data: bytes) -> dict[int, list[bytes]]:
+    """Return the fields of a message as they stand in it, by number."""
+    found: dict[int, list[bytes]] = {}
+    at = 0
+    while at < len(data):
+        tag, after = read_varint(data, at)
+        end = skip(data, after, tag)
+        found.setdefault(tag >> 3, []).append(data[at:end])
+        at = end
+    return found
+
+
+@thorough
+@given(everything, st.randoms(use_true_random=False))
+def test_fields_may_come_in_any_order(value: Everything, random: Random) -> None:
+    """Also with tags that are longer than they need be, which Google's parser reads too."""
+    data = WIRE.encoder(MESSAGE)(plain(value))
+    groups = list(fields_of(data).values())
+    random.shuffle(groups)
+    shuffled = b"".join(part for group in groups for part in group)
+    assert WIRE.decoder(MESSAGE)(shuffled) == WIRE.decoder(MESSAGE)(data)
+    longer = b"".join(
+        bytes((part[0] | 128, 0)) + part[1:] if part[0] < 128 else part for group in groups for part in group
+    )
+    assert GOOGLE.FromString(longer) == GOOGLE.FromString(shuffled)
+    assert WIRE.decoder(MESSAGE)(longer) == WIRE.decoder(MESSAGE)(data)
 
 
 @thorough

@@ -126,6 +126,9 @@ def _binder(method: Method) -> Callable[[Any], Arguments]:
     shape = shape_of_parameters(method.op, parameters)
     convert = Decoder[Any](shape).convert
     parts = [_part(parameter) for parameter in parameters]
+    if not any(is_page_request(parameter.type) or patched_shape(parameter.type) for parameter in parameters):
+        asdict = msgspec.structs.asdict
+        return lambda values: asdict(convert(values))  # as below, where every parameter is a field
 
     def bind(values: Any) -> Arguments:
         decoded = convert(values)

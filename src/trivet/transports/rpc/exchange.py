@@ -12,7 +12,7 @@ from trivet.core.error import Cancelled, Error, InvalidArgument, Violation
 from trivet.core.operation import Operation
 from trivet.core.principal import ANONYMOUS
 from trivet.transports.intake import Items
-from trivet.transports.rest.exchange import PRINCIPAL, REQUEST_ID, Receive, Scope, Send, joined
+from trivet.transports.rest.exchange import PRINCIPAL, REQUEST_ID, Message, Receive, Scope, Send, joined
 from trivet.transports.rest.reply import NOSNIFF
 from trivet.transports.rpc.envelope import Envelopes
 from trivet.transports.rpc.status import Status
@@ -47,7 +47,8 @@ class RpcCall(Call):
     ) -> None:
         given = speech.fields.get(b"request-id")
         client = scope.get("client")
-        super().__init__(
+        Call.__init__(  # `super()` would be looked up each time
+            self,
             operation,
             protocol=speech.protocol,
             method=f"{scope['method']} {path}",
@@ -86,6 +87,9 @@ class Speech:
     """
 
     protocol: ClassVar[str]
+
+    trailers: ClassVar[bool] = False
+    """Whether its status stands in trailers, which not every server carries."""
 
     __slots__ = ("content_type", "fields", "format", "send", "size", "started", "status")
 
@@ -145,11 +149,15 @@ class Speech:
 
     async def start(self, call: RpcCall, fields: Fields, **more: Any) -> None:
         """Send the head of the answer."""
-        fields += [(b"request-id", call.request_id.encode()), NOSNIFF]
+        await self.send(self.head(call, fields, **more))
+
+    def head(self, call: RpcCall, fields: Fields, **more: Any) -> Message:
+        """Return the head of the answer."""
+        fields += ((b"request-id", call.request_id.encode()), NOSNIFF)
         if call.notes is not None:
             fields.extend(call.notes)
         self.started = True
-        await self.send({"type": "http.response.start", "status": self.status, "headers": fields, **more})
+        return {"type": "http.response.start", "status": self.status, "headers": fields, **more}
 
     async def body(self, content: bytes, more: bool = False) -> None:
         """Send a piece of the body."""
@@ -170,10 +178,15 @@ async def content_of(call: RpcCall, limit: int) -> bytes:
             raise InvalidArgument(violations=(Violation(detail="not a length", pointer="#/content-length"),))
         if int(length) > limit:
             raise BodyTooLarge(limit=limit)
+    message = await call.receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):  # as it mostly is: all at once
+        content: bytes = message.get("body", b"")
+        if len(content) > limit:
+            raise BodyTooLarge(limit=limit)
+        return content
     chunks: list[bytes] = []
     size = 0
     while True:
-        message = await call.receive()
         if message["type"] == "http.disconnect":
             call.gone = True
             raise Cancelled
@@ -181,9 +194,10 @@ async def content_of(call: RpcCall, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             raise BodyTooLarge(limit=limit)
-        if not message.get("more_body", False):
-            return chunk if not chunks else b"".join((*chunks, chunk))
         chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+        message = await call.receive()
 
 
 def fields_of(scope: Scope) -> dict[bytes, bytes]:

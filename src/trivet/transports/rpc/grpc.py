@@ -27,31 +27,45 @@ class Grpc(Speech):
     """Native gRPC."""
 
     protocol = "grpc"
+    trailers = True
 
     __slots__ = ("_gzip",)
 
     async def message(self, call: RpcCall, limit: int) -> bytes:
         """Return the one message of the request."""
-        gzip = announced(self.fields.get(b"grpc-encoding"))
-        return opened(await self.content(call, limit + envelope.HEAD_BYTES), limit, gzip)
+        gzip = self.gzip
+        return opened(await content_of(call, limit + envelope.HEAD_BYTES), limit, gzip)
+
+    @property
+    def gzip(self) -> bool:
+        """Whether messages of the request may be compressed.
+
+        Raises:
+            EncodingUnknown: They are in a way that is not understood.
+        """
+        coding = self.fields.get(b"grpc-encoding")
+        return coding is not None and announced(coding)
 
     def envelopes(self, limit: int) -> Envelopes:
         """Return what takes a request of many messages apart."""
-        return Envelopes(limit, announced(self.fields.get(b"grpc-encoding")))
-
-    async def content(self, call: RpcCall, limit: int) -> bytes:
-        """Return the content of the request."""
-        return await content_of(call, limit)
+        return Envelopes(limit, self.gzip)
 
     async def reply(self, call: RpcCall, message: bytes) -> None:
-        """Answer with one message."""
-        flags = 0
+        """Answer with one message; it is what most answers are, so nothing is awaited but the server."""
+        fields, content = self.answer(message)
+        self.size = len(content)
+        send = self.send
+        await send(self.head(call, fields, trailers=True))
+        await send({"type": "http.response.body", "body": content})
+        await send({"type": "http.response.trailers", "headers": OK, "more_trailers": False})
+
+    def answer(self, message: bytes) -> tuple[Fields, bytes]:
+        """Return the head and the body of an answer of one message."""
         fields = [(b"content-type", self.content_type)]
-        if len(message) >= envelope.COMPRESS_FROM_BYTES and accepts_gzip(self.fields.get(b"grpc-accept-encoding")):
-            message, flags = deflated(message), envelope.COMPRESSED
-            fields.append((b"grpc-encoding", b"gzip"))
-        await self.start(call, fields, trailers=True)
-        await self.last(enveloped(message, flags), OK)
+        if len(message) < envelope.COMPRESS_FROM_BYTES or not accepts_gzip(self.fields.get(b"grpc-accept-encoding")):
+            return fields, envelope.head(0, len(message)) + message
+        fields.append((b"grpc-encoding", b"gzip"))
+        return fields, enveloped(deflated(message), envelope.COMPRESSED)
 
     async def begin(self, call: RpcCall) -> None:
         """Begin a stream of messages."""
@@ -85,6 +99,7 @@ class GrpcWeb(Grpc):
     """gRPC-Web, in binary or, for old browsers, in text."""
 
     protocol = "grpc-web"
+    trailers = False
 
     __slots__ = ("_text",)
 
@@ -101,15 +116,23 @@ class GrpcWeb(Grpc):
         """Whether bodies are base64."""
         return self.content_type.startswith(b"application/grpc-web-text")
 
-    async def content(self, call: RpcCall, limit: int) -> bytes:
-        """Return the content of the request; a text may consist of several that were padded one by one."""
+    async def message(self, call: RpcCall, limit: int) -> bytes:
+        """Return the one message of the request; a text may consist of several that were padded one by one."""
         if not self.text:
-            return await content_of(call, limit)
-        given = await content_of(call, limit * 4 // 3 + 4)
+            return await super().message(call, limit)
+        gzip = self.gzip
+        given = await content_of(call, (limit + envelope.HEAD_BYTES) * 4 // 3 + 4)
         try:
-            return b"".join(base64.b64decode(part, validate=True) for part in padded(given))
+            content = b"".join(base64.b64decode(part, validate=True) for part in padded(given))
         except binascii.Error as malformed:
             raise broken("the body is not base64") from malformed
+        return opened(content, limit, gzip)
+
+    async def reply(self, call: RpcCall, message: bytes) -> None:
+        """Answer with one message."""
+        fields, content = self.answer(message)
+        await self.start(call, fields)
+        await self.last(content, OK)
 
     async def start(self, call: RpcCall, fields: Fields, **more: object) -> None:
         """Send the head of the answer."""

@@ -50,6 +50,19 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise Malformed("a number has more than 64 bits")
 
 
+def read_tag(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Return the tag that starts at a position, and where its last byte is.
+
+    Raises:
+        Malformed: It does not end in its message.
+        IndexError: The bytes end before it does.
+    """
+    tag, at = read_varint(data, at)
+    if at > end:
+        raise Malformed("a field ends after its message")
+    return tag, at - 1
+
+
 def write_varint(value: int) -> bytes:
     """Return a number of at most 64 bits, not negative."""
     if value < 128:

@@ -43,21 +43,26 @@ from trivet.transports.rpc.status import Status, status_of
 from trivet.transports.rpc.stream import Streams
 from trivet.transports.rpc.wire import Wire
 
-SPEECHES: dict[bytes, tuple[type[Speech], Format]] = {
-    b"application/grpc": (Grpc, "proto"),
-    b"application/grpc+proto": (Grpc, "proto"),
-    b"application/grpc+json": (Grpc, "json"),
-    b"application/grpc-web": (GrpcWeb, "proto"),
-    b"application/grpc-web+proto": (GrpcWeb, "proto"),
-    b"application/grpc-web+json": (GrpcWeb, "json"),
-    b"application/grpc-web-text": (GrpcWeb, "proto"),
-    b"application/grpc-web-text+proto": (GrpcWeb, "proto"),
-    b"application/proto": (Connect, "proto"),
-    b"application/json": (Connect, "json"),
-    b"application/connect+proto": (ConnectStream, "proto"),
-    b"application/connect+json": (ConnectStream, "json"),
-}
-"""How a request of each content type is spoken, and the format of its messages."""
+Spoken = tuple[type[Speech], Format, bytes]
+
+KINDS: tuple[Spoken, ...] = (
+    (Grpc, "proto", b"application/grpc"),
+    (Grpc, "proto", b"application/grpc+proto"),
+    (Grpc, "json", b"application/grpc+json"),
+    (GrpcWeb, "proto", b"application/grpc-web"),
+    (GrpcWeb, "proto", b"application/grpc-web+proto"),
+    (GrpcWeb, "json", b"application/grpc-web+json"),
+    (GrpcWeb, "proto", b"application/grpc-web-text"),
+    (GrpcWeb, "proto", b"application/grpc-web-text+proto"),
+    (Connect, "proto", b"application/proto"),
+    (Connect, "json", b"application/json"),
+    (ConnectStream, "proto", b"application/connect+proto"),
+    (ConnectStream, "json", b"application/connect+json"),
+)
+SPEECHES = {spoken[2]: spoken for spoken in KINDS}
+"""How a request of each content type is spoken, the format of its messages, and the content type of its answer."""
+
+CONNECT = (Connect, ConnectStream)
 
 MAX_OWN_REQUEST = 64 * 1024
 """Bytes of a request for health."""
@@ -225,11 +230,10 @@ class Rpc:
         if speech is None:
             await self._wrong_content(scope, path, send)
             return
-        own = path in self._unary or path in self._streaming
-        if method is None and not own:
+        if method is None and path not in self._unary and path not in self._streaming:
             await self._refuse(speech, scope, receive, path, RouteNotFound(detail=f"There is no method {path}."))
             return
-        if isinstance(speech, Grpc) and not isinstance(speech, GrpcWeb) and not _trailers(scope):
+        if speech.trailers and not _trailers(scope):
             self._tell()
             await self._refuse(speech, scope, receive, path, NoTrailers(detail=NO_TRAILERS))
             return
@@ -249,28 +253,24 @@ class Rpc:
     def _speech(self, scope: Scope, fields: dict[bytes, bytes], send: Send, method: Method | None) -> Speech | None:
         """Return how a request is spoken, ``None`` where that can not be."""
         verb = scope["method"]
+        if verb == "POST":
+            given = fields.get(b"content-type", b"")
+            found = SPEECHES.get(given) or _spoken(given)
+            if found is None:
+                return None
+            speaks, format, content_type = found
+            if method is not None and speaks in CONNECT:
+                streams = method.streams or method.item is not None
+                if (speaks is ConnectStream) is not streams:
+                    return None
+            return speaks(format, content_type, fields, send)
         if verb == "GET" and method is not None and method.op.operation.kind is Kind.QUERY:
             query = query_of(scope["query_string"])
             encoding = query.get("encoding")
             if encoding == "proto":
                 return ConnectGet("proto", query, fields, send)
             return ConnectGet("json", query, fields, send) if encoding == "json" else None
-        if verb != "POST":
-            return None
-        given = fields.get(b"content-type", b"")
-        kind, _, parameters = given.partition(b";")
-        content_type = kind.strip().lower()
-        found = SPEECHES.get(content_type)
-        if found is None or (parameters and b"charset" in parameters.lower() and b"utf-8" not in parameters.lower()):
-            return None
-        speaks, format = found
-        if (
-            method is not None
-            and (speaks is ConnectStream) != (method.streams or method.item is not None)
-            and issubclass(speaks, Connect | ConnectStream)
-        ):
-            return None
-        return speaks(format, content_type, fields, send)
+        return None
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send, path: str, error: Error) -> None:
         """Answer a request with an error, whatever it leads to."""
@@ -389,6 +389,13 @@ def condition_of(fields: Fields, now: datetime) -> Precondition | None:
     if version.isdigit():
         return Precondition(match=frozenset((version.decode(),)))
     return for_change(fields, now)
+
+
+def _spoken(given: bytes) -> Spoken | None:
+    """Return how a request is spoken whose content type is written in another way, such as with a charset."""
+    kind, _, parameters = given.partition(b";")
+    said = parameters.lower()
+    return None if b"charset" in said and b"utf-8" not in said else SPEECHES.get(kind.strip().lower())
 
 
 def _trailers(scope: Scope) -> bool:

@@ -6,27 +6,35 @@ what comes in, so that every protocol has one validation. The generated function
 
     def decode_Money(b, p, e):
         d = {}
+        t = b[p] if p < e else 0
         while p < e:
-            t = b[p]; p += 1
-            if t > 127: t, p = varint(b, p - 1)
+            m = p
             if t == 10:
-                n = b[p]; p += 1
-                if n > 127:
-                    s = b[p]
-                    if s > 127: n, p = varint(b, p - 1)
-                    else: n += (s - 1) << 7; p += 1
+                n = b[p + 1]
+                if n < 128: p += 2
+                else:
+                    s = b[p + 2]
+                    if s > 127: n, p = varint(b, p + 1)
+                    else: n += (s - 1) << 7; p += 3
                 q = p + n
-                d['amount'] = str(b[p:q], 'utf-8')
+                d['amount'] = b[p:q].decode()
                 p = q
-            elif t == 18:
+                if p >= e: break
+                t = b[p]
+            if t == 18:
                 ...
-            else:
-                p = unknown('Money', b, p, t)
+            if p == m:
+                if b[p] > 127: t, p = tag(b, p, e)
+                else:
+                    p = unknown('Money', b, p + 1, t)
+                    if p >= e: break
+                    t = b[p]
         if p != e: raise Malformed(END)
         return d
 
     def encode_Money(v):
-        x1 = v.get('amount')
+        try: x1, x2 = A(v)
+        except KeyError: x1, x2 = v.get('amount'), v.get('currency')
         if x1 is None:
             h1 = x1 = b''
         else:
@@ -35,6 +43,9 @@ what comes in, so that every protocol has one validation. The generated function
             h1 = (T10[n] if n < 128 else head(B10, n))
         ...
         return b''.join((h1, x1, h2, x2))
+
+Fields mostly come in the order of their numbers, as every encoder writes them: then one pass through the tags reads the
+whole message. Any other order takes more passes. While a tag is compared, ``p`` is its last byte.
 
 A slice past the end is short and moves the position past the end, which the last line of a decoder finds: so nothing
 is allocated beyond what arrived, whatever a length says.
@@ -45,12 +56,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from trivet.contracts.proto.message import Absent, EnumType, Field, FieldType, Form, Message, Scalar
 from trivet.core.error import InvalidArgument, Violation
 from trivet.transports.rpc import pieces
-from trivet.transports.rpc.pieces import FIXED64, LENGTH, MAX_DEPTH, VARINT, Malformed, read_varint, tag_of
+from trivet.transports.rpc.pieces import FIXED64, LENGTH, MAX_DEPTH, VARINT, Malformed, read_tag, read_varint, tag_of
 
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Any], bytes]
@@ -100,6 +112,7 @@ class Wire:
             "END": END,
             "Malformed": Malformed,
             "varint": read_varint,
+            "tag": read_tag,
             "unknown": _unknown if strict else _skipped,
             "head": _head,
             "signed": pieces.write_signed,
@@ -174,17 +187,21 @@ class Wire:
         for field in message.fields:
             if not field.single:
                 yield f"    l{field.number} = {'[]' if field.repeated else '{}'}"
+        wide = TAG if any(field.number > 15 for field in message.fields) else []
+        yield "    t = b[p] if p < e else 0"
+        yield from (f"    {line}" for line in wide)
         yield "    while p < e:"
-        yield "        t = b[p]; p += 1"
-        yield "        if t > 127: t, p = varint(b, p - 1)"
-        word = "if"
-        for field in message.fields:
+        yield "        m = p"
+        for field in sorted(message.fields, key=lambda field: field.number):
             for tag, lines in self._cases(field, message, recursive):
-                yield f"        {word} t == {tag}:"
-                yield from (f"            {line}" for line in lines)
-                word = "elif"
-        unknown = f"p = unknown({message.full_name!r}, b, p, t)"
-        yield f"        else: {unknown}" if message.fields else f"        {unknown}"
+                yield f"        {'while' if field.repeated else 'if'} t == {tag}:"
+                yield from (f"            {line}" for line in (*lines, "if p >= e: break", "t = b[p]", *wide))
+        yield "        if p == m:"
+        yield "            if b[p] > 127: t, p = tag(b, p, e)"
+        yield "            else:"
+        yield f"                p = unknown({message.full_name!r}, b, p + 1, t)"
+        yield "                if p >= e: break"
+        yield "                t = b[p]"
         yield "    if p != e: raise Malformed(END)"
         yield from self._finish(message)
 
@@ -205,17 +222,19 @@ class Wire:
         yield f"    return d.get({message.fields[0].key!r})" if message.form is Form.BOX else "    return d"
 
     def _cases(self, field: Field, message: Message, recursive: bool) -> Iterator[tuple[int, list[str]]]:
-        """Yield the tags that a field can have, with what reads what follows."""
+        """Yield the tags that a field can have, with what reads what follows; ``p`` is the last byte of the tag."""
         wire_type = _wire_type(field.type)
         if field.map_key is not None:
-            yield field.number << 3 | LENGTH, [*SIZE, *self._entry(field, recursive), "p = q"]
+            yield field.number << 3 | LENGTH, ["p += 1", *SIZE, *self._entry(field, recursive), "p = q"]
             return
-        read, value = self._read(field.type, recursive)
+        read, value = self._read(field.type, recursive, after_tag=True)
         if field.repeated:
             yield field.number << 3 | wire_type, [*read, f"l{field.number}.append({value})", *_move(wire_type)]
             if wire_type != LENGTH:
+                read, value = self._read(field.type, recursive)
                 packed = [f"    {line}" for line in (*read, f"l{field.number}.append({value})", *_move(wire_type))]
-                yield field.number << 3 | LENGTH, [*SIZE, "while p < q:", *packed, "if p != q: raise Malformed(END)"]
+                whole = ["p += 1", *SIZE, "while p < q:", *packed, "if p != q: raise Malformed(END)"]
+                yield field.number << 3 | LENGTH, whole
             return
         once: list[str] = []
         if message.form is Form.UNION:
@@ -226,29 +245,38 @@ class Wire:
                 once = [f"if {field.key!r} in d: raise Malformed('{field.name} is there twice')"]
         yield field.number << 3 | wire_type, [*once, *read, store, *_move(wire_type)]
 
-    def _read(self, type_: FieldType, recursive: bool) -> tuple[list[str], str]:
-        """Return what reads a value, and the expression for it; a sized one stands between ``p`` and ``q``."""
+    def _read(self, type_: FieldType, recursive: bool, after_tag: bool = False) -> tuple[list[str], str]:
+        """Return what reads a value, and the expression for it; a sized one stands between ``p`` and ``q``.
+
+        Args:
+            type_: Of the value.
+            recursive: Whether the message around it can be inside itself.
+            after_tag: Whether ``p`` is the last byte of the tag before the value, instead of its first one.
+        """
+        number = NUMBER_AFTER if after_tag else NUMBER
+        size = [*number, "q = p + n"]
+        within = [*size, "if q > e: raise Malformed(END)"]
         if isinstance(type_, Message):
             depth = ""
             if self._recursive(type_):
                 depth = ", z - 1" if recursive else f", {MAX_DEPTH}"
-            return SIZE_WITHIN, f"decode_{self._name(type_)}(b, p, q{depth})"
+            return within, f"decode_{self._name(type_)}(b, p, q{depth})"
         if isinstance(type_, EnumType):
             name = f"E_{self._name(type_)}"
             if name not in self._space:
                 self._space[name] = {type_.numbers[constant]: value for constant, value in type_.values.items()}
-            return NUMBER, f"{name}[n] if n in {name} else 'number %d' % n"
+            return number, f"{name}[n] if n in {name} else 'number %d' % n"
         if type_ is Scalar.BOOL:
-            return NUMBER, "n != 0"
+            return number, "n != 0"
         if type_ is Scalar.INT64:
-            return NUMBER, f"n if n < {pieces.SIGN} else n - {2**64}"
+            return [f"{line}{NEGATIVE if 'varint' in line else ''}" for line in number], "n"
         if type_ is Scalar.DOUBLE:
-            return ["(n,) = unpack(b, p)"], "n"
+            return [*(["p += 1"] if after_tag else []), "(n,) = unpack(b, p)"], "n"
         if type_ is Scalar.STRING:
-            return SIZE, "str(b[p:q], 'utf-8')"
+            return size, "b[p:q].decode()"
         if type_ is Scalar.BYTES:
-            return SIZE, "bytes(b[p:q])"
-        return SIZE_WITHIN, f"read_{PLAIN[type_]}(b, p, q)"
+            return size, "bytes(b[p:q])"
+        return within, f"read_{PLAIN[type_]}(b, p, q)"
 
     def _entry(self, field: Field, recursive: bool) -> Iterator[str]:
         """Yield what reads one entry of a map, which stands between ``p`` and ``q``, into the map."""
@@ -289,9 +317,9 @@ class Wire:
             yield from self._choice(message)
             return
         pieces_: list[str] = []
+        yield from self._values(message)
         for field in message.fields:
             number = field.number
-            yield f"    x{number} = {'v' if message.form is Form.BOX else f'v.get({field.key!r})'}"
             yield f"    if x{number} is None:"
             yield f"        h{number} = {f'x{number} = ' if _in_two(field) else ''}b''"
             yield "    else:"
@@ -302,6 +330,21 @@ class Wire:
             if pieces_
             else "    return b''"
         )
+
+    def _values(self, message: Message) -> Iterator[str]:
+        """Yield what takes the values of a message's fields apart, in one go where all of them are there."""
+        names = [f"x{field.number}" for field in message.fields]
+        if message.form is Form.BOX:
+            yield f"    {names[0]} = v"
+            return
+        each = [f"v.get({field.key!r})" for field in message.fields]
+        if len(names) < 2:
+            yield from (f"    {name} = {value}" for name, value in zip(names, each, strict=True))
+            return
+        taken = f"A_{self._name(message)}"
+        self._space[taken] = itemgetter(*(field.key for field in message.fields))
+        yield f"    try: {', '.join(names)} = {taken}(v)"
+        yield f"    except KeyError: {', '.join(names)} = {', '.join(each)}"
 
     def _choice(self, message: Message) -> Iterator[str]:
         tags = {f.type.tag[0] for f in message.fields if isinstance(f.type, Message) and f.type.tag}
@@ -367,7 +410,8 @@ class Wire:
         if type_ is Scalar.BOOL:
             return f"T{tag}[1 if {value} else 0]"
         if type_ is Scalar.INT64:
-            return f"(T{tag}[{value}] if 0 <= {value} < 128 else B{tag} + signed({value}))"
+            two = f"B{tag} + bytes(({value} & 127 | 128, {value} >> 7)) if 0 <= {value} < 16384"
+            return f"(T{tag}[{value}] if 0 <= {value} < 128 else {two} else B{tag} + signed({value}))"
         return f"B{tag} + {self._bare(type_, value)}"
 
     def _bare(self, type_: FieldType, value: str) -> str:
@@ -415,8 +459,21 @@ NUMBER = [
 ]
 """Reads a number; one of two bytes without a call."""
 
+NUMBER_AFTER = [
+    "n = b[p + 1]",
+    "if n < 128: p += 2",
+    "else:",
+    "    s = b[p + 2]",
+    "    if s > 127: n, p = varint(b, p + 1)",
+    "    else: n += (s - 1) << 7; p += 3",
+]
+"""The same, from the byte before it."""
+
+NEGATIVE = "; n -= n >> 63 << 64"
+"""What has 64 bits may be a negative number."""
+
 SIZE = [*NUMBER, "q = p + n"]
-SIZE_WITHIN = [*SIZE, "if q > e: raise Malformed(END)"]
+TAG = ["if t > 127: t, p = tag(b, p, e)"]
 
 
 def _move(wire_type: int) -> list[str]:
