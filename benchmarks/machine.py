@@ -20,6 +20,7 @@ PACKAGES = (
     "litestar",
     "sqlalchemy",
     "aiosqlite",
+    "asyncpg",
 )
 
 

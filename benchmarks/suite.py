@@ -8,6 +8,7 @@ from typing import Protocol
 
 from benchmarks import graphql, orders, products, rpc
 from benchmarks.comparison import Case
+from benchmarks.data import Data
 from benchmarks.effort import Effort
 from benchmarks.growth import Growth
 from benchmarks.progress import Progress
@@ -41,6 +42,7 @@ SUITE: tuple[Benchmark, ...] = (
     orders.ORDER,
     products.PRODUCT,
     products.PRODUCTS,
+    Data(),
     graphql.GRAPHQL,
     rpc.RPC,
     Growth(),

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import subject
 from benchmarks.comparison import difference, turns
+from benchmarks.data import Figures
 from benchmarks.figures import percentile, ratio, spread
 from benchmarks.report import Report, table
 from benchmarks.suite import SUITE, Unknown, chosen
@@ -40,6 +42,19 @@ def test_a_quick_run_over_bare_asgi_leaves_a_well_formed_report(tmp_path: Path) 
     assert [taken["seen"]["requests"] > 0 for taken in rounds] == [True, True]
     assert section.data["bare"]["cpu_ratio"] == {"median": 1.0, "low": 1.0, "high": 1.0}
     assert "| bare ASGI + msgspec |" in (tmp_path / "results.md").read_text()
+
+
+def test_the_data_layer_and_the_driver_answer_alike_and_each_round_has_a_figure_of_both(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/data.db"
+
+    figures = subject.run(["-m", "benchmarks.data", "sqlite", url, "2", "10", "20"], Figures)
+
+    for side in (figures.driver, figures.trivet):
+        assert {question: [cost > 0 for cost in costs] for question, costs in side.items()} == {
+            "get": [True, True],
+            "page": [True, True],
+        }
+    assert len(figures.event_cpu) == len(figures.event_rate) == 2
 
 
 def test_a_partial_run_can_not_replace_the_committed_results() -> None:
