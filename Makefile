@@ -41,6 +41,7 @@ format: $(VENV)/.stamp-dev ## Format the code and apply safe fixes
 	$(BIN)/ruff format $(CODE)
 
 soak: $(VENV)/.stamp-dev ## Serve mixed load for minutes and see that nothing grows (ARGS="--server envoy --minutes 10")
+	@PYTHONPATH=.:examples $(BIN)/python -m tests.soak.replicas
 	@PYTHONPATH=.:examples $(BIN)/python -m tests.soak $(ARGS)
 
 bench: $(VENV)/.stamp-bench ## Measure Trivet beside its peers

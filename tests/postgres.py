@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,6 +87,7 @@ class Server:
     def __init__(
         self, major: int, options: Mapping[str, str] = FAST, port: int | None = None, base: Path | None = None
     ) -> None:
+        self.major = major
         self.bin = binaries(major)
         self.options = dict(options)
         self.port = port
@@ -147,6 +148,38 @@ class Server:
         """End it and remove everything."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def standby(self, port: int | None = None, options: Mapping[str, str] | None = None) -> Server:
+        """Return a streaming replica of this server, which has all that was committed by now."""
+        base = Path(tempfile.mkdtemp(prefix="trivet-pg-"))
+        if os.getuid() == 0:
+            shutil.chown(base, "nobody")
+        base.chmod(0o700)
+        words = ["pg_basebackup", "-D", str(base / "data"), "-U", "postgres", "-R", "-X", "stream", "-c", "fast"]
+        words += ["--no-sync", "-h", "127.0.0.1" if self.port else str(self.directory), "-p", str(self.port or 5432)]
+        done = subprocess.run(self._words(*words), cwd=base, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return Server(self.major, options or self.options, port, base)
+
+    def promote(self) -> None:
+        """Make a standby a primary of its own, on a new timeline."""
+        self.run("SELECT pg_promote(true, 60)")
+
+    def pause(self) -> None:
+        """Stop every process of the server where it stands: it is there and says nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        parent = self.process.pid
+        self.process.send_signal(number)  # first: so that it starts no others meanwhile
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     def url(self, database: str = "postgres", user: str = "postgres", password: str = "", **parameters: str) -> str:
         """Return the address of a database."""

@@ -15,6 +15,7 @@ from trivet.core.operation import Operation
 from trivet.core.principal import ANONYMOUS, DEVELOPER, Principal
 from trivet.core.resource import Elsewhere, Resource
 from trivet.data.database import Database
+from trivet.data.record import MemoryRecord
 from trivet.messaging.backlog import Counter
 from trivet.messaging.dispatcher import Dispatcher
 from trivet.messaging.feed import Feed
@@ -25,6 +26,7 @@ from trivet.messaging.runner import Runner
 from trivet.messaging.subscribers import Subscribers
 from trivet.resilience.alarm import Alarms
 from trivet.settings import Settings
+from trivet.telemetry.database import DatabaseMetrics
 from trivet.telemetry.log import Logger, Sink
 from trivet.telemetry.metrics import Registry
 
@@ -60,6 +62,7 @@ class Runtime:
         alarms: End what is late, to the hundredth of a second.
         ages: End what is idle or old, to the second.
         draining: Whether the process was told to end; it still answers, but wants no new work.
+        record: What callers wrote lately that keep no account themselves, where that is remembered.
         default_principal: Who callers without credentials are.
     """
 
@@ -87,6 +90,8 @@ class Runtime:
         elsewhere = [module for service in resources if isinstance(service, Elsewhere) for module in service.modules]
         self.subscribers = Subscribers(self.modules, elsewhere)
         self.default_principal: Principal = default_principal(settings)
+        kept = settings.database.session_record == "memory"
+        self.record = MemoryRecord(settings.database.replica_lag, self.clock.monotonic) if kept else None
         self.database: Database | None = None
         self.outbox: Outbox | None = None
         self.dispatcher: Dispatcher | None = None
@@ -152,13 +157,18 @@ class Runtime:
         from trivet.messaging.tables import platform_tables
 
         settings = self.settings.database
-        database = open_database(settings.url.reveal(), settings, self.name)
+        observer = DatabaseMetrics(self.metrics, self.log)
+        database = open_database(settings.url.reveal(), settings, self.name, observer)
         await database.open()
         self._stack.push_async_callback(database.close)
         create = self.settings.development if settings.create is None else settings.create
         wanted = [*schema(self.modules, database.dialect), *platform_tables(database.dialect)]
         await (database.create(wanted) if create else database.check(wanted))
         self.database = database
+        if self.record is not None:
+            session = database.session(write=False, reads="primary", after=())
+            self.record.begin(await session.seen())
+            await session.close()
 
     async def _open_messaging(self, database: Database, runner: Runner) -> None:
         observer = DeliveryMetrics(self.metrics, self.log)

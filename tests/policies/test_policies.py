@@ -74,7 +74,7 @@ def echo_app() -> tuple[App, Module]:
 
 
 def test_the_order_is_stated_once() -> None:
-    assert [policy.__name__ for policy in GATE] == ["observe", "deadline", "authenticate", "authorize"]
+    assert [policy.__name__ for policy in GATE] == ["observe", "deadline", "authenticate", "authorize", "consistency"]
     assert [policy.__name__ for policy in CALL] == ["leased_idempotency", "transaction", "idempotency", "precondition"]
     assert [policy.__name__ for policy in NESTED] == ["observe_nested", "isolate"]
 

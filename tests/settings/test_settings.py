@@ -356,3 +356,23 @@ def test_any_file_gives_settings_or_the_reasons(
         load({}, file)
     except SettingsError as refused:
         reasons(refused)
+
+
+def test_addresses_of_replicas_are_a_list_and_hide_their_passwords(tmp_path: Path) -> None:
+    two = "postgresql://shop:hush@a,b/shop?target_session_attrs=standby, postgresql://shop:hush@c/shop"
+    environ = {"DATABASE_URL": "postgresql://shop:hush@p/shop", "TRIVET_DATABASE__REPLICAS": two}
+    settings, _ = load(environ)
+    hosts = [url.reveal().partition("@")[2].partition("/")[0] for url in settings.database.replicas]
+    assert hosts == ["a,b", "c"]
+    assert "hush" not in repr(settings.database)
+    again = environment_of({"database.replicas": settings.database.replicas})
+    assert load({**environ, **again})[0].database.replicas == settings.database.replicas
+    file = write(tmp_path, "[database]\nurl = 'postgresql://p/shop'\nreplicas = ['postgresql://a/shop']")
+    assert len(load({}, file)[0].database.replicas) == 1
+
+
+def test_replicas_and_the_record_of_sessions_must_fit_the_rest() -> None:
+    wrong = problems({"TRIVET_DATABASE__REPLICAS": "postgresql://a/shop", "TRIVET_DATABASE__SESSION_RECORD": "memory"})
+    assert "PostgreSQL" in wrong["database.replicas"]
+    assert "WEB_CONCURRENCY=1" in wrong["database.session_record"]
+    assert load({"TRIVET_DATABASE__SESSION_RECORD": "memory", "WEB_CONCURRENCY": "1"})

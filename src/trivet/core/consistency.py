@@ -61,13 +61,21 @@ class Witness:
         """
         if not seen:
             return
-        by_database = {mark.database: mark for mark in self.marks or ()}
-        alone = self.marks is since  # or else another one ran at the same time
-        for mark in seen:
-            known = by_database.get(mark.database)
-            by_database[mark.database] = mark if known is None or alone else joined(known, mark)
-        self.marks = tuple(by_database.values())
+        known = self.marks or ()
+        if self.marks is since:  # or else another one ran at the same time
+            databases = {mark.database for mark in seen}
+            known = tuple(mark for mark in known if mark.database not in databases)
+        self.marks = both(known, seen)
         self.wrote = self.wrote or wrote
+
+
+def both(one: Marks, other: Marks) -> Marks:
+    """Return the marks of a caller that has seen both."""
+    found = {mark.database: mark for mark in one}
+    for mark in other:
+        known = found.get(mark.database)
+        found[mark.database] = mark if known is None else joined(known, mark)
+    return tuple(found.values())
 
 
 def joined(one: Mark, other: Mark) -> Mark:

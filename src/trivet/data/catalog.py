@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from trivet.core.fault import Fault
 from trivet.core.module import Module
 from trivet.data.database import Database, Dialect, Session
+from trivet.data.observer import UNOBSERVED, Observer
 from trivet.data.plan import Plans, TablePlan
 from trivet.data.resolve import ResolvedTable, resolve
 from trivet.data.schema import table_of
@@ -116,7 +117,9 @@ def dialect_of(url: str) -> Dialect:
     )
 
 
-def open_database(url: str, settings: DatabaseSettings | None = None, name: str = "trivet") -> Database:
+def open_database(
+    url: str, settings: DatabaseSettings | None = None, name: str = "trivet", observer: Observer = UNOBSERVED
+) -> Database:
     """Return the database that a URL names; it is not opened yet.
 
     ``sqlite:///shop.db`` is a file beside the process, ``sqlite:////var/lib/shop.db`` one at an absolute path,
@@ -126,6 +129,7 @@ def open_database(url: str, settings: DatabaseSettings | None = None, name: str 
         url: The address.
         settings: How it is used; the defaults when absent.
         name: Under which a server shows this process.
+        observer: Told where reads go, where there are replicas.
 
     Raises:
         ValueError: The URL names nothing that Trivet knows, or what is needed for it is not installed.
@@ -133,8 +137,10 @@ def open_database(url: str, settings: DatabaseSettings | None = None, name: str 
     if dialect_of(url) == "postgresql":
         if find_spec("asyncpg") is None:
             raise ValueError("PostgreSQL needs asyncpg, which is not installed: pip install 'trivet[postgres]'")
-        from trivet.data.postgresql import PostgresDatabase
+        from trivet.data.postgresql import PostgresDatabase, ReplicatedDatabase
 
+        if settings is not None and settings.replicas:
+            return ReplicatedDatabase(url, settings, name, observer)
         return PostgresDatabase(url, settings, name)
     from trivet.data.sqlite import SqliteDatabase
 

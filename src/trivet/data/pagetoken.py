@@ -7,18 +7,14 @@ filter is refused alike. Its values are no secret: whoever has the token has see
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from trivet.core.error import InvalidArgument, Violation
+from trivet.data.signed import NotOurs, seal, unseal
 
-MAC_BYTES = 16
 PURPOSE = b"trivet.page.1\0"
 """Keeps these signatures apart from any other use of the key."""
 
@@ -38,8 +34,7 @@ def context_of(listing: str, order: str, arguments: Sequence[Any]) -> bytes:
 
 def sign(values: Sequence[Any], context: bytes, key: bytes) -> str:
     """Return the token for a list that goes on after these order values."""
-    payload = _encode(values)
-    return _text(_mac(payload, context, key) + payload)
+    return seal(_encode(values), _purpose(context), key)
 
 
 def read(token: str, types: Any, context: bytes, key: bytes) -> tuple[Any, ...]:
@@ -55,18 +50,10 @@ def read(token: str, types: Any, context: bytes, key: bytes) -> tuple[Any, ...]:
         InvalidArgument: It is not a token of this list with these arguments.
     """
     try:
-        data = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        payload = data[MAC_BYTES:]
-        if not hmac.compare_digest(data[:MAC_BYTES], _mac(payload, context, key)) or _text(data) != token:
-            raise refused()  # the second: base64 writes the same bytes in several ways, and one of them is ours
-        values: tuple[Any, ...] = msgspec.msgpack.decode(payload, type=types)
-    except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError) as malformed:  # decoded: the types have changed
-        raise refused() from malformed
+        values: tuple[Any, ...] = msgspec.msgpack.decode(unseal(token, _purpose(context), key), type=types)
+    except (NotOurs, msgspec.DecodeError) as wrong:  # decoded: the types have changed
+        raise refused() from wrong
     return values
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def refused() -> InvalidArgument:
@@ -83,6 +70,5 @@ def refused() -> InvalidArgument:
 POINTER = "#/page_token"
 
 
-def _mac(payload: bytes, context: bytes, key: bytes) -> bytes:
-    size = len(context).to_bytes(8, "big")
-    return hmac.digest(key, PURPOSE + size + context + payload, hashlib.sha256)[:MAC_BYTES]
+def _purpose(context: bytes) -> bytes:
+    return PURPOSE + len(context).to_bytes(8, "big") + context

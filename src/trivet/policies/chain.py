@@ -20,6 +20,7 @@ from trivet.core.operation import Operation
 from trivet.core.resource import Elsewhere
 from trivet.policies.authenticate import authenticate
 from trivet.policies.authorize import authorize
+from trivet.policies.consistency import consistency
 from trivet.policies.deadline import deadline
 from trivet.policies.elsewhere import elsewhere
 from trivet.policies.endpoint import endpoint
@@ -36,7 +37,7 @@ Policy = Callable[[Operation[..., Any] | None, Runtime, Handler], Handler]
 The operation is ``None`` for requests that lead to none; only `observe` sees those.
 """
 
-GATE: tuple[Policy, ...] = (observe, deadline, authenticate, authorize)
+GATE: tuple[Policy, ...] = (observe, deadline, authenticate, authorize, consistency)
 FIELD: tuple[Policy, ...] = (observe_field, deadline, authorize)
 CALL: tuple[Policy, ...] = (leased_idempotency, transaction, idempotency, precondition)
 NESTED: tuple[Policy, ...] = (observe_nested, isolate)

@@ -12,6 +12,7 @@ from typing import Any
 
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.declaration import Kind
+from trivet.core.error import Code, Error
 from trivet.core.operation import Operation
 from trivet.data.database import Contention
 from trivet.policies.isolate import arguments_copier
@@ -21,6 +22,9 @@ from trivet.runtime import Runtime
 
 RETRIES = 3
 FIRST_SECONDS, LONGEST_SECONDS = 0.02, 0.08
+
+NOTHING_SEEN = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
+"""Who is answered with these has seen nothing of the store, and it may not be there to be asked."""
 
 
 def transaction(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
@@ -57,7 +61,8 @@ def _committed(operation: Operation[..., Any], runtime: Runtime, next: Handler) 
                 if attempt > RETRIES or (call.deadline is not None and call.deadline.remaining() <= wait):
                     raise Contention(retry_after=1) from contended
                 await asyncio.sleep(wait)
-            except BaseException:
+            except BaseException as failed:
+                await _account(work, failed)
                 await work.close()
                 raise
             else:
@@ -68,21 +73,62 @@ def _committed(operation: Operation[..., Any], runtime: Runtime, next: Handler) 
 
 
 def _read(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
+    if operation.declaration.snapshot and runtime.settings.database.replicas:
+        return _snapshot(operation, runtime, next)
+
     async def read(call: Call) -> Outcome:
         work = call.work = UnitOfWork(runtime, call, operation.declaration, False)
         try:
             outcome = await next(call)
-            if call.witness is not None and call.witness.keeps:
-                await work.account()
+            await _account(work)
             return outcome
+        except Error as failed:
+            await _account(work, failed)
+            raise
         finally:
             await work.close()
 
     return read
 
 
+async def _account(work: UnitOfWork, failed: BaseException | None = None) -> None:
+    """Tell a caller that keeps account what it has seen, also by what it was refused: there was no such row."""
+    if work.asked and (failed is None or (isinstance(failed, Error) and failed.code not in NOTHING_SEEN)):
+        await work.account()
+
+
+def _snapshot(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
+    """Read as of one instant; where the node can not go on with that, the handler runs again on the primary."""
+    copy = arguments_copier(operation)
+
+    async def snapshot(call: Call) -> Outcome:
+        given = call.arguments
+        for last in (False, True):
+            if copy is not None:
+                call.arguments = copy(given)
+            work = call.work = UnitOfWork(runtime, call, operation.declaration, False)
+            if last:
+                work.reads = "primary"
+            try:
+                outcome = await next(call)
+                await _account(work)
+                return outcome
+            except Contention:
+                if last:
+                    raise
+            except Error as failed:
+                await _account(work, failed)
+                raise
+            finally:
+                await work.close()
+        raise AssertionError("unreachable")
+
+    return snapshot
+
+
 def _streamed(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
     async def streamed(call: Call) -> Outcome:
+        call.witness = None  # what an event leads to is on the primary: a replica may not have it yet
         if runtime.feed is not None:  # before the handler reads anything: it misses nothing
             call.resume_after = await runtime.feed.start(call.resume_after)
         work = call.work = UnitOfWork(runtime, call, operation.declaration, False)

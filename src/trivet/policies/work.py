@@ -44,6 +44,9 @@ class UnitOfWork:
         call: The call at the root; nested calls share the work.
         declaration: Of the operation at the root: where it reads, whether it needs a snapshot.
         writes: Whether the store is opened for writing.
+
+    Attributes:
+        reads: Which node it may read from; what the store was opened with stays.
     """
 
     __slots__ = (
@@ -55,6 +58,7 @@ class UnitOfWork:
         "_now",
         "_session",
         "_since",
+        "reads",
         "runtime",
         "writes",
     )
@@ -62,6 +66,7 @@ class UnitOfWork:
     def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, writes: bool) -> None:
         self.runtime = runtime
         self.writes = writes
+        self.reads = declaration.reads
         self._call = call
         self._declaration = declaration
         self._session: Session | None = None
@@ -119,7 +124,7 @@ class UnitOfWork:
             self._session = self.runtime.open_database().session(
                 write=self.writes,
                 deadline=self._call.deadline,
-                reads=self._declaration.reads,
+                reads=self.reads,
                 snapshot=self._declaration.snapshot,
                 after=self._since,
             )
@@ -176,6 +181,8 @@ class UnitOfWork:
         alone = isinstance(caller, Run) and operation.kind is Kind.COMMAND
         if operation.kind is Kind.COMMAND and not alone and not isinstance(caller, Write):
             raise TypeError(f"{operation.id} is a command; a query can not call it: make the caller a command")
+        if operation.declaration.reads == "primary" != self.reads and not self.writes:
+            self._stricter(operation)
         root = self._call
         call = Call(
             operation,
@@ -201,6 +208,15 @@ class UnitOfWork:
         if operation.kind is not Kind.COMMAND:
             return (await handler(call)).value
         return await self._joined(handler, call)
+
+    def _stricter(self, operation: Operation[..., Any]) -> None:
+        """Read from the primary from now on, for a query that declares it."""
+        if self._session is not None:
+            raise TypeError(
+                f"{operation.id} reads from the primary, and its caller has read elsewhere: all of one query is read "
+                f'at one node. Declare reads="primary" for the caller, or call {operation.name} first'
+            )
+        self.reads = "primary"
 
     async def _joined(self, handler: Handler, call: Call) -> Any:
         """Run a command in this transaction; a caller that catches its error goes on without what it changed."""
@@ -301,6 +317,12 @@ class UnitOfWork:
     def idle(self) -> bool:
         """Whether there is nothing to commit and nothing to give back: the store was not used, nothing was emitted."""
         return self._session is None and not self._messages
+
+    @property
+    def asked(self) -> bool:
+        """Whether the caller wants to be told what it has seen."""
+        witness = self._call.witness
+        return witness is not None and witness.keeps
 
     async def commit(self) -> None:
         """Store what was emitted and sent, make everything durable, then wake whoever waits for messages.

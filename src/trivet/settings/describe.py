@@ -45,7 +45,12 @@ class Leaf(Struct):
     @property
     def secret(self) -> bool:
         """Whether the value is wrapped, because it or a part of it must not be shown."""
-        return self.plain in (Secret, Url)
+        return self.plain in (Secret, Url) or self.several
+
+    @property
+    def several(self) -> bool:
+        """Whether it is a list of such values."""
+        return get_origin(self.plain) is tuple and get_args(self.plain)[0] in (Secret, Url)
 
     @property
     def expects(self) -> str:

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -34,6 +34,9 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 # Kubernetes describes a service named "trivet" to every pod with variables of this form.
 SERVICE_LINK = re.compile(r"TRIVET_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+ADDRESSES = re.compile(r"\s*,\s*(?=\w+://)")
+"""Between two addresses: there are commas in an address that names several hosts."""
+
 NONE = frozenset({"none", "null"})
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -248,6 +251,8 @@ def _convert(leaf: Leaf, item: Given) -> Any:
     if isinstance(value, str) and leaf.optional and _is_none(value, leaf):
         return None
     if leaf.secret:
+        if leaf.several:
+            return _several(leaf, value)
         if not isinstance(value, str):
             raise ValueError("not text")
         return leaf.plain(value)
@@ -256,6 +261,15 @@ def _convert(leaf: Leaf, item: Given) -> Any:
     if get_origin(leaf.plain) is tuple and item.text and isinstance(value, str):
         value = [word for word in map(str.strip, value.split(",")) if word]
     return msgspec.convert(value, leaf.type, strict=not item.text)
+
+
+def _several(leaf: Leaf, value: Any) -> Any:
+    """Return values that are wrapped each, from a list of texts or from addresses with commas in between."""
+    words = ADDRESSES.split(value) if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError("not a list of texts")
+    [kind, _] = get_args(leaf.plain)
+    return tuple(kind(word.strip()) for word in words if word.strip())
 
 
 def _is_none(value: str, leaf: Leaf) -> bool:
@@ -405,5 +419,26 @@ RULES = (
         broken=lambda s, given: (s.server.workers or 0) > 1 and s.database.private,
         problem="is a private database, and each worker would have its own",
         mend="Use a file (sqlite:///name.db), or one worker.",
+    ),
+    Rule(
+        reads=("database.url", "database.replicas"),
+        title="database.replicas",
+        broken=lambda s, given: (
+            bool(s.database.replicas)
+            and not all(
+                url.reveal().startswith(("postgresql://", "postgres://"))
+                for url in (s.database.url, *s.database.replicas)
+            )
+        ),
+        problem="only a database on PostgreSQL has replicas",
+        mend="Name the primary with DATABASE_URL=postgresql://..., and its replicas in the same form.",
+    ),
+    Rule(
+        reads=("environment", "server.workers", "database.session_record"),
+        title="database.session_record",
+        broken=lambda s, given: not s.development and s.database.session_record == "memory" and s.server.workers != 1,
+        problem="is the memory of one process, and a caller of several workers could miss what it wrote",
+        mend="Leave it out, so that callers without a Consistency-Token read from the primary, or serve with one "
+        "worker (WEB_CONCURRENCY=1).",
     ),
 )

@@ -90,14 +90,15 @@ def json_schema() -> dict[str, Any]:
 
 def _schema_of(leaf: Leaf) -> dict[str, Any]:
     if leaf.secret:
-        schema: dict[str, Any] = {"anyOf": [{"type": "string"}, REFERENCE_TO_FILE]}
+        several = [{"type": "array", "items": {"type": "string"}}] if leaf.several else []
+        schema: dict[str, Any] = {"anyOf": [*several, {"type": "string"}, REFERENCE_TO_FILE]}
     else:
         schema = msgspec.json.schema(leaf.type)
         if leaf.optional and leaf.plain is not bool:  # TOML has no null
             schema["anyOf"] = [{"const": "off"} if m == {"type": "null"} else m for m in schema["anyOf"]]
     schema["description"] = leaf.description
     if leaf.default is not None:
-        schema["default"] = shown(leaf.default) if leaf.secret else leaf.default
+        schema["default"] = shown(leaf.default) if leaf.secret and not leaf.several else leaf.default
     return schema
 
 

@@ -114,6 +114,14 @@ class DatabaseSettings(Struct):
         isolation: Of commands. The stricter ones fail for each other more often, and are run again.
         pgbouncer: Whether the address is that of a PgBouncer in transaction mode, or of what behaves like it: nothing
             is kept on its connections then.
+        replicas: Addresses of streaming replicas of the same database, separated by commas; queries read from them
+            where they show the caller nothing older than it has seen.
+        replica_lag: Seconds that a replica may be behind; further behind, it is not used.
+        replica_lag_size: Bytes of the log that a replica may be behind.
+        replica_wait: Seconds that a query waits for a replica to come as far as its caller has seen, before it reads
+            from the primary.
+        session_record: Where it is kept what callers wrote lately that send no `Consistency-Token`. With `none` they
+            read from the primary; `memory` is right where one process serves all of their requests.
     """
 
     url: Url = Url("sqlite:///trivet.db")
@@ -125,6 +133,11 @@ class DatabaseSettings(Struct):
     statement_timeout: Seconds = 60
     isolation: Literal["read-committed", "repeatable-read", "serializable"] = "read-committed"
     pgbouncer: bool = False
+    replicas: tuple[Url, ...] = ()
+    replica_lag: Annotated[float, Meta(gt=0, le=86_400)] = 60
+    replica_lag_size: Size = 8 * 1024 * 1024
+    replica_wait: Annotated[float, Meta(ge=0, le=60)] = 0.1
+    session_record: Literal["none", "memory"] = "none"
 
     @property
     def private(self) -> bool:
@@ -341,7 +354,7 @@ def environment_of(values: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(value, bool):
             return str(value).lower()
         if isinstance(value, tuple):
-            return ",".join(map(str, value))
+            return ",".join(map(text, value))
         return value.reveal() if isinstance(value, Secret) else str(value)
 
     return {environment_name(path): text(value) for path, value in values.items()}

@@ -20,6 +20,7 @@ ANYBODY = "*"
 ASKED = (
     "accept",
     "authorization",
+    "consistency-token",
     "content-type",
     "idempotency-key",
     "if-match",

@@ -10,10 +10,12 @@ How it runs statements, and why:
 - **Late or cancelled statements are cancelled on the server** too. The deadline is kept by this process, which costs no
   round trip. The server has guards of its own for when this process is gone: ``statement_timeout``,
   ``idle_in_transaction_session_timeout`` and ``client_connection_check_interval``, set once per connection.
+- **Replicas** are another implementation of the seam, made of these (`replicated`): without them nothing of it runs.
 - **A connection whose statement was cancelled** is cleaned by the pool before anybody gets it, or dropped when that
   takes too long. Whoever was cancelled waits for none of it.
 """
 
 from trivet.data.postgresql.database import PostgresDatabase
+from trivet.data.postgresql.replicated import ReplicatedDatabase
 
-__all__ = ["PostgresDatabase"]
+__all__ = ["PostgresDatabase", "ReplicatedDatabase"]

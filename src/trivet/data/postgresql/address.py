@@ -71,8 +71,13 @@ class Address(Struct):
         """The address as messages have it: without password and parameters."""
         parts = urlsplit(self.url.reveal())
         user = unquote(parts.netloc.rpartition("@")[0].partition(":")[0])
-        where = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "")
-        return f"postgresql://{user + '@' if user else ''}{where}{parts.path}"
+        return f"postgresql://{user + '@' if user else ''}{self.where}{parts.path}"
+
+    @property
+    def where(self) -> str:
+        """The host or hosts with their ports, or the directory of the socket."""
+        parts = urlsplit(self.url.reveal())
+        return parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "")
 
     @property
     def user(self) -> str:

@@ -97,7 +97,7 @@ class PostgresDatabase:
         self.uniques: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
-        return f"PostgresDatabase({self._address.shown})"
+        return f"{type(self).__name__}({self._address.shown})"
 
     # -- life
 
@@ -107,6 +107,15 @@ class PostgresDatabase:
         Raises:
             DatabaseUnavailable: With what to do about it.
         """
+        self.prepare()
+        driver = await self.connect()
+        try:
+            await self._verify(driver)
+        finally:
+            driver.terminate()
+
+    def prepare(self) -> None:
+        """Belong to this process and have a pool, which connects when a connection is wanted."""
         settings = self._settings
         options = PoolOptions(
             size=settings.pool_size,
@@ -114,16 +123,28 @@ class PostgresDatabase:
             timeout=settings.pool_timeout,
             lifetime=settings.pool_lifetime,
         )
-        self.pool = Pool(self._connect, options, self)
-        connection = await self._connect()
-        try:
-            await self._verify(connection.driver)
-        finally:
-            connection.terminate()
+        self.pool = Pool(self._pooled, options, self)
         self._pid = os.getpid()
 
-    async def _connect(self) -> Connection:
-        return Connection(await self._address.connect())
+    async def connect(self) -> asyncpg.Connection:
+        """Connect beside the pool; raises `DatabaseUnavailable`."""
+        return await self._address.connect()
+
+    async def _pooled(self) -> Connection:
+        driver = await self.connect()
+        try:
+            await self._admit(driver)
+        except BaseException:
+            driver.terminate()
+            raise
+        return Connection(driver)
+
+    async def _admit(self, driver: asyncpg.Connection) -> None:
+        """Refuse a server that is not what it has to be; after a failover an address may lead to another one."""
+        if getattr(driver.get_settings(), "in_hot_standby", None) == "on":  # the server says it by itself
+            raise DatabaseUnavailable.because(
+                f"{self} is a standby by now: name the primary with DATABASE_URL", retry_after=1
+            )
 
     async def _verify(self, driver: asyncpg.Connection) -> None:
         version = driver.get_server_version()
@@ -169,7 +190,7 @@ class PostgresDatabase:
 
     async def ping(self) -> None:
         """Return when a trivial statement was answered; raises `DatabaseUnavailable` otherwise."""
-        self._in_process()
+        self.in_process()
         connection = await self.pool.take()
         try:
             await connection.command("SELECT 1")
@@ -302,12 +323,13 @@ class PostgresDatabase:
         after: Marks | None = None,
     ) -> Session:
         """Return a session; nothing is borrowed or begun yet. There is one node, whatever `reads` says."""
-        self._in_process()
+        self.in_process()
         if write:
             return WriteSession(self, deadline)
         return SnapshotSession(self, deadline) if snapshot else ReadSession(self, deadline)
 
-    def _in_process(self) -> None:
+    def in_process(self) -> None:
+        """Refuse to be used in another process than the one that opened it."""
         if self._pid != os.getpid():
             raise RuntimeError(f"{self} is not open in this process: await open() after the fork, not before it")
 

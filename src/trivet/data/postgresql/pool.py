@@ -119,6 +119,7 @@ class Pool(Generic[C]):
         self._empty.set()
         self._closed = False
         self._refused = False
+        self._suspended: DatabaseUnavailable | None = None
 
     def __repr__(self) -> str:
         figures = self.figures
@@ -166,6 +167,8 @@ class Pool(Generic[C]):
         options = self._options
         if self._closed:
             raise DatabaseUnavailable.because(f"{self._name} is closed")
+        if self._suspended is not None:
+            raise _again(self._suspended)
         if len(self._waiting) >= options.queue:
             raise DatabaseUnavailable.because(
                 f"{self._name}: all {options.size} connections are in use and {len(self._waiting)} wait for one. "
@@ -328,6 +331,28 @@ class Pool(Generic[C]):
         self._used.clear()
         for connection in free:
             self._drop(connection)
+
+    def suspend(self, why: DatabaseUnavailable) -> None:
+        """Refuse whoever wants a connection, and end what runs on one, until `resume`: the server says nothing.
+
+        Args:
+            why: What those are told that want a connection.
+        """
+        self._suspended = why
+        waiting, self._waiting = self._waiting, deque()
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_exception(_again(why))
+        free, self._free = self._free, []
+        self._used.clear()
+        for connection in free:
+            self._drop(connection)
+        for connection in self._ends:
+            connection.terminate()
+
+    def resume(self) -> None:
+        """Give connections again."""
+        self._suspended = None
 
     async def close(self, grace: float = CLEAN_SECONDS) -> None:
         """Close every connection; those in use once they are given back, or when the grace is over.

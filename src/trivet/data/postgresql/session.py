@@ -61,9 +61,19 @@ class _Session:
 
 
 class ReadSession(_Session):
-    """Reads, each statement on its own and on a connection that is borrowed for as long as it runs."""
+    """Reads, each statement on its own and on a connection that is borrowed for as long as it runs.
 
-    __slots__ = ()
+    Args:
+        database: Where.
+        deadline: Bounds every statement.
+        insists: Whether a read whose connection broke is asked once more; no, where another node can take over.
+    """
+
+    __slots__ = ("_insists",)
+
+    def __init__(self, database: PostgresDatabase, deadline: Deadline | None, insists: bool = True) -> None:
+        super().__init__(database, deadline)
+        self._insists = insists
 
     async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
         """Run a statement and return its rows as the driver gives them; see `Session.fetch`."""
@@ -77,7 +87,7 @@ class ReadSession(_Session):
             try:
                 return await connection.fetch(form, values, deadline)
             except BaseException as error:
-                if not (lost(error) and form.reads):
+                if not (lost(error) and form.reads and self._insists):
                     self._fail(error)
             finally:
                 pool.give_back(connection)
