@@ -1,4 +1,4 @@
-"""Fixtures for tests that serve: which kind of server."""
+"""For all tests: which kind of server serves, and that a slow machine is no failure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="module", params=["uvicorn", "envoy"])

@@ -144,7 +144,6 @@ def draw(session: Session, documents: st.SearchStrategy[tuple[str, dict[str, Any
 
     @settings(
         max_examples=DOCUMENTS_DRAWN,
-        deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate, Phase.shrink] if session.other is session.client else [Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],

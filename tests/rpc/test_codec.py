@@ -26,9 +26,7 @@ WIRE, TOLERANT, JSON = Wire(), Wire(strict=False), ProtoJson()
 MESSAGE = message("Everything")
 GOOGLE = classes()["Everything"]
 
-thorough = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+thorough = settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def plain(value: Any) -> Any:
@@ -109,7 +107,7 @@ def test_bytes_that_were_damaged_are_refused_or_read_as_google_reads_them(value:
     agree(bytes(whole))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=64))
 @example(b"\x0a\xff\xff\xff\xff\x7f")
 @example(b"\x0a" * 64)

@@ -28,7 +28,7 @@ from trivet.core.operation import Operation
 from trivet.core.patch import Patch
 from trivet.core.principal import Principal
 from trivet.core.resource import Resource
-from trivet.data.database import Session
+from trivet.data.database import Reads, Session
 from trivet.messaging.jobs import queued
 from trivet.messaging.message import Message, MessageKind
 from trivet.runtime import Runtime
@@ -66,7 +66,7 @@ class UnitOfWork:
     def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, writes: bool) -> None:
         self.runtime = runtime
         self.writes = writes
-        self.reads = declaration.reads
+        self.reads: Reads = declaration.reads
         self._call = call
         self._declaration = declaration
         self._session: Session | None = None

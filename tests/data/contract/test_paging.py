@@ -72,7 +72,7 @@ async def walk(ask: Callable[[PageRequest], Any], size: int) -> list[Entry]:
         token = page.next_page_token
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     rows=st.lists(entries, max_size=25, unique_by=lambda row: row.id),
     order=orders,

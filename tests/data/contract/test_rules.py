@@ -156,7 +156,7 @@ rules: st.SearchStrategy[Rule] = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rule=rules, rows=st.lists(samples, min_size=1, max_size=6, unique_by=lambda row: row.id), who=callers)
 def test_sql_and_python_agree_on_a_rule(engine: Engine, rule: Rule, rows: list[Sample], who: Principal) -> None:
     module = Module("rules")
@@ -188,7 +188,7 @@ def test_sql_and_python_agree_on_a_rule(engine: Engine, rule: Rule, rows: list[S
         assert plainly == (row.id in readable)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(samples, max_size=8, unique_by=lambda row: row.id),
     owner=st.none() | words,

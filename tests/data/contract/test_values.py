@@ -19,7 +19,7 @@ from trivet.core.value import Money, digits
 from trivet.data import PUBLIC, Table
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(row=everything())
 def test_a_row_comes_back_as_it_was_stored(engine: Engine, row: Everything) -> None:
     module = Module("values")

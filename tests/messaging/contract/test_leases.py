@@ -145,7 +145,7 @@ async def play(url: str, steps: list[tuple[Any, ...]]) -> None:
 def test_every_schedule_delivers_everything_once_and_in_order(engine: str, tmp_path: Path) -> None:
     with empty_store(engine, tmp_path) as url:
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=60)
         @given(steps=st.lists(actions, max_size=40))
         def every_schedule(steps: list[tuple[Any, ...]]) -> None:
             asyncio.run(play(url, steps))

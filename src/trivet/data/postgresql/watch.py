@@ -75,7 +75,8 @@ class Sight(Struct):
 async def look(driver: asyncpg.Connection) -> Sight:
     """Return where the server at the other end stands."""
     at = asyncio.get_running_loop().time()
-    standby, position, end, timeline, system, started = await driver.fetchrow(LOOK, timeout=SILENT_SECONDS)
+    (row,) = await driver.fetch(LOOK, timeout=SILENT_SECONDS)
+    standby, position, end, timeline, system, started = row
     return Sight(
         standby=standby,
         position=position or 0,
