@@ -139,10 +139,20 @@ class Server:
         return (self.directory / "log").read_text(errors="replace")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """End it: SIGINT in order, SIGQUIT or SIGKILL at once."""
-        if self.process is not None:
-            self.process.send_signal(how)
-            self.process.wait(PATIENCE_SECONDS)
+        """End it and all of its processes: SIGINT in order, SIGQUIT or SIGKILL at once.
+
+        A server whose processes outlive it for a moment can not be started again until they are gone.
+        """
+        if self.process is None:
+            return
+        children = self._children()
+        self.process.send_signal(how)
+        self.process.wait(PATIENCE_SECONDS)
+        if how is signal.SIGKILL:
+            until = time.monotonic() + PATIENCE_SECONDS
+            while any(Path(f"/proc/{child}").exists() for child in children):
+                assert time.monotonic() < until, f"{children} outlive the server that was killed"
+                time.sleep(0.01)
 
     def remove(self) -> None:
         """End it and remove everything."""
@@ -175,11 +185,17 @@ class Server:
 
     def _signal(self, number: signal.Signals) -> None:
         assert self.process is not None
-        parent = self.process.pid
         self.process.send_signal(number)  # first: so that it starts no others meanwhile
-        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        for child in self._children():
             with suppress(ProcessLookupError):
-                os.kill(int(child), number)
+                os.kill(child, number)
+
+    def _children(self) -> list[int]:
+        assert self.process is not None
+        parent = self.process.pid
+        with suppress(OSError):  # it has ended
+            return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+        return []
 
     def url(self, database: str = "postgres", user: str = "postgres", password: str = "", **parameters: str) -> str:
         """Return the address of a database."""

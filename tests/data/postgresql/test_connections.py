@@ -190,7 +190,8 @@ async def test_a_hundred_callers_on_a_pool_of_three_all_get_their_turn(database:
     assert database.pool.figures.open <= 3
 
 
-async def test_what_a_team_did_to_a_connection_is_forgotten(database: PostgresDatabase) -> None:
+async def test_what_a_team_did_to_a_connection_is_forgotten(url: str) -> None:
+    database = await filled(url, pool_size=1)  # so that it is the same one that is used again
     for write, snapshot in [(False, False), (False, True), (True, False)]:
         session = database.session(write=write, snapshot=snapshot)
         driver: asyncpg.Connection = await session.driver_connection()
@@ -205,6 +206,7 @@ async def test_what_a_team_did_to_a_connection_is_forgotten(database: PostgresDa
         assert await after.fetch(
             Statement(sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")), ()
         ) == [(0,)]
+    await database.close()
 
 
 async def test_a_reading_session_can_not_write_whatever_it_is_given(database: PostgresDatabase) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trivet.core.consistency import FARTHEST, Mark
 from trivet.data.postgresql.replica import FRESH_SECONDS, Candidate, Course, choose, node_of, unfit, wrong
-from trivet.data.postgresql.watch import Sight
+from trivet.data.postgresql.watch import Sight, Watch
 
 WAIT = 0.1
 
@@ -116,3 +121,29 @@ def test_a_server_that_was_started_anew_is_another_node() -> None:
     assert first != node_of("a:5432", sight(started=2))
     assert first != node_of("b:5432", sight())
     assert first != 0
+
+
+@pytest.mark.parametrize(
+    "error", [asyncpg.InternalClientError("another operation is in progress"), ConnectionResetError(), TimeoutError()]
+)
+async def test_a_watch_goes_on_whatever_a_connection_that_breaks_raises(error: Exception) -> None:
+    lost: list[str] = []
+    again = asyncio.Event()
+
+    class Broken:
+        async def fetch(self, *_: object, **__: object) -> None:
+            raise error
+
+        def terminate(self) -> None:
+            pass
+
+    async def connect() -> Any:
+        if lost:
+            again.set()
+        return Broken()
+
+    watch = Watch(connect, lambda _: None, lost.append)
+    async with asyncio.timeout(60):
+        await again.wait()
+    await watch.close()
+    assert lost

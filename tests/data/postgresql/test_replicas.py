@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -235,7 +235,7 @@ async def test_graphql_and_rpc_take_and_give_the_same_tokens(primary: Server, re
 
 
 class Callers:
-    """Callers that write and read what they wrote, on and on."""
+    """Callers that write and read what they wrote, on and on, until the block ends."""
 
     def __init__(self, client: Client, number: int = 4) -> None:
         self._client = client
@@ -271,19 +271,21 @@ class Callers:
                     task.result()
             await asyncio.sleep(0.01)
 
-    async def end(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         for result in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if not isinstance(result, asyncio.CancelledError):
-                raise AssertionError(result) from (result if isinstance(result, BaseException) else None)
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
 
 
 async def test_whatever_happens_to_the_replica_answers_are_right() -> None:
     async with own_pair() as (first, second):
         await asyncio.to_thread(second.stop)
-        async with serving(first, second) as client:
-            callers = Callers(client)
+        async with serving(first, second) as client, Callers(client) as callers:
             await callers.more()
             assert on_replicas(client) == 0
 
@@ -309,7 +311,6 @@ async def test_whatever_happens_to_the_replica_answers_are_right() -> None:
             await unusable(client)
             before = on_replicas(client)
             await callers.more()
-            await callers.end()
             assert on_replicas(client) == before
             assert callers.refused == 0  # the primary was there all the time
 

@@ -48,6 +48,10 @@ UNAVAILABLE: Mapping[str, str] = {
 STALE = asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError
 """The tables changed after the statement was prepared; by now the driver has forgotten what it knew."""
 
+BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What the driver raises for a statement on a connection that breaks; the third where the server's farewell is read too
+late. Whoever looks after a connection goes on after each of them."""
+
 Uniques = Mapping[tuple[str, str], tuple[str, ...]]
 """The columns of unique indexes, by schema and name."""
 

@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 
 from trivet.data.database import DatabaseUnavailable
+from trivet.data.postgresql.errors import BROKEN
 
 CHANNEL = "trivet"
 GATHER_SECONDS = 0.005
@@ -53,7 +54,7 @@ class Listener:
     async def _run(self) -> None:
         pause = FIRST_PAUSE_SECONDS
         while True:
-            with suppress(DatabaseUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(DatabaseUnavailable, *BROKEN):
                 driver = await self._connect()
                 try:
                     await driver.add_listener(CHANNEL, self._heard)

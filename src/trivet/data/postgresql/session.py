@@ -14,7 +14,7 @@ from trivet.core.consistency import Marks
 from trivet.core.error import DeadlineExceeded
 from trivet.data.database import DatabaseUnavailable, Row, TransactionFailed
 from trivet.data.postgresql.connection import Connection
-from trivet.data.postgresql.errors import STALE, lost, reraise
+from trivet.data.postgresql.errors import BROKEN, STALE, lost, reraise
 from trivet.data.statement import Statement
 from trivet.data.waiting import uninterrupted
 
@@ -302,7 +302,7 @@ class WriteSession(_Session):
             async with self._turn, asyncio.timeout(FINISH_SECONDS):
                 await connection.command(f"ROLLBACK TO {name}")
                 await connection.command(f"RELEASE {name}")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except BROKEN:
             return
         self._failed = False
 

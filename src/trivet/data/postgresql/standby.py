@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-
 from trivet.data.database import DatabaseUnavailable
 from trivet.data.postgresql.database import PostgresDatabase
-from trivet.data.postgresql.errors import reraise
+from trivet.data.postgresql.errors import BROKEN, reraise
 from trivet.data.postgresql.watch import Sight, look
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ class StandbyDatabase(PostgresDatabase):
         driver = await self.connect()
         try:
             return await look(driver)
-        except (asyncpg.PostgresError, OSError) as error:
+        except BROKEN as error:
             reraise(error, self, self.uniques)
         finally:
             driver.terminate()
@@ -49,7 +47,7 @@ class StandbyDatabase(PostgresDatabase):
     async def _admit(self, driver: Any) -> None:
         try:
             sight = await look(driver)
-        except (asyncpg.PostgresError, OSError) as error:
+        except BROKEN as error:
             reraise(error, self, self.uniques)
         expected = self.expected
         if expected is None or (sight.system, sight.started) != (expected.system, expected.started):

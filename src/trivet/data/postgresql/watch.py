@@ -15,6 +15,7 @@ import asyncpg
 
 from trivet.core.shape import Struct
 from trivet.data.database import DatabaseUnavailable
+from trivet.data.postgresql.errors import BROKEN
 
 LOOK_SECONDS = 0.25
 """How often it looks when nobody asks."""
@@ -141,7 +142,7 @@ class Watch:
                     driver.terminate()
             except TimeoutError:
                 self._lost(f"it says nothing for {SILENT_SECONDS:g} s")
-            except (DatabaseUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (DatabaseUnavailable, *BROKEN) as error:
                 self._lost(str(error.args[0]) if error.args else type(error).__name__)
             await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - spreads processes
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
