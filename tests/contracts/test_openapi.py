@@ -236,6 +236,17 @@ def test_special_results_are_described(library: dict[str, Any]) -> None:
     assert paths["/v1/jobs/{id}"]["get"]["operationId"] == "jobs.get_job"
 
 
+def test_a_stream_says_how_to_come_back_and_what_is_no_place_to_come_back_to(library: dict[str, Any]) -> None:
+    watch = library["paths"]["/v1/books:watch"]["get"]
+    (header,) = [parameter for parameter in watch["parameters"] if parameter["in"] == "header"]
+    assert (header["name"], "required" in header) == ("Last-Event-ID", False)
+    shared = watch["responses"]["400"]["$ref"].rpartition("/")[2]
+    examples = library["components"]["responses"][shared]["content"]["application/problem+json"]["examples"]
+    assert {"POSITION_UNKNOWN", "POSITION_EXPIRED"} <= set(examples)
+    others = [op for path in library["paths"].values() for op in path.values() if op is not watch]
+    assert not any(parameter["name"] == "Last-Event-ID" for op in others for parameter in op.get("parameters", ()))
+
+
 def test_a_deprecated_operation_says_so_and_so_does_each_of_its_answers(library: dict[str, Any]) -> None:
     operation = library["paths"]["/v1/books/{id}:dust"]["post"]
     assert operation["deprecated"] is True

@@ -15,7 +15,7 @@ async def app(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
     if scope["type"] == "lifespan":
-        await lifespan(receive, send)
+        await _lifespan(receive, send)
         return
     path: str = scope["path"]
     if path.startswith("/sleep/"):
@@ -52,7 +52,7 @@ async def answer(send: Callable[[Message], Awaitable[None]], body: bytes) -> Non
     await send({"type": "http.response.body", "body": body})
 
 
-async def lifespan(receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
+async def _lifespan(receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup" and os.environ.get("REFUSES"):

@@ -43,10 +43,12 @@ from trivet.core.precondition import PreconditionFailed, PreconditionRequired
 from trivet.core.shape import Struct
 from trivet.core.signature import Parameter
 from trivet.core.typeinfo import fields_of
+from trivet.messaging.feed import PositionExpired, PositionUnknown
 
 PAGING = "`next_page_token` of the page before, with the same arguments."
 BODY_MAX = 1024 * 1024
-
+POSITION_MAX = 256
+EXAMPLE_POSITION = "52-1767225600000000"
 
 EXAMPLE_TAG = '"7-5f1c03aa"'
 TAG = r'[ \t]*((W/)?"[!#-~]*"[ \t]*)?'
@@ -166,7 +168,15 @@ class _Operations:
             yield {"name": parameter.name, "in": "path", "required": True, "schema": schema}
 
     def _conditions(self, op: ApiOperation) -> Iterator[Schema]:
-        if op.reads:
+        if op.operation.kind is Kind.STREAM:
+            yield {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "description": "The `id` of the last event that the caller has: the stream goes on after it.",
+                "schema": {"type": "string", "format": "stream-position", "maxLength": POSITION_MAX},
+                "example": EXAMPLE_POSITION,
+            }
+        elif op.reads:
             yield {
                 "name": "If-None-Match",
                 "in": "header",
@@ -293,8 +303,7 @@ class _Operations:
         if op.operation.declaration.limits:
             errors += [QuotaExceeded]
         errors += [NotAcceptable, UrlTooLong, HeadersTooLarge, Internal, Unavailable]
-        if op.operation.kind is not Kind.STREAM:
-            errors += [DeadlineExceeded]
+        errors += [PositionUnknown, PositionExpired] if op.operation.kind is Kind.STREAM else [DeadlineExceeded]
         return list(dict.fromkeys(errors))
 
 
@@ -310,7 +319,11 @@ def _events(item: Schema) -> Schema:
         "contentSchema": {
             "type": "object",
             "properties": {
-                "id": {"type": "string", "maxLength": 256, "description": "Where to resume: send `Last-Event-ID`."},
+                "id": {
+                    "type": "string",
+                    "maxLength": POSITION_MAX,
+                    "description": "Where to resume: send `Last-Event-ID`.",
+                },
                 "event": {"const": "error", "description": "Where the stream failed; its data is a problem document."},
                 "data": {"contentMediaType": "application/json", "contentSchema": item},
             },
