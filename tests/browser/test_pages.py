@@ -132,6 +132,7 @@ def test_nothing_is_wider_than_a_phone(address: str, browser: Browser, served: S
         page.goto(address)
         page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        assert page.evaluate("[...document.querySelectorAll('nav')].every(one => one.scrollWidth <= one.clientWidth)")
         assert wrong == []
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from trivet import Event, Http, Meta, Module, NotFound, Page, PageRequest, Read, Struct, Write
+from trivet import Cache, Event, Http, Meta, Module, NotFound, Page, PageRequest, Read, Struct, Write
 from trivet.contracts.expansion import expansions_of
 from trivet.contracts.lint import lint
 from trivet.contracts.model import Api, describe, path_shape, template_problem
@@ -242,6 +242,21 @@ def raising(*errors: type[Error]) -> Callable[[Module], None]:
     return add
 
 
+def tagged(tag: str) -> Callable[[Module], None]:
+    def add(module: Module) -> None:
+        @module.query(public=True, cache=Cache(ttl=60, tags=("things", "thing:{id}", tag)))
+        async def look_at_thing(ctx: Read, id: UUID, colour: str = "") -> Thing: ...  # type: ignore[empty-body]  # never runs
+
+    return add
+
+
+@pytest.mark.parametrize("tag", ["thing:{id}:{colour}", "{id}", "{{id}}", ""])
+def test_a_tag_of_an_answer_may_name_any_parameter(tag: str) -> None:
+    module = thing_module()
+    tagged(tag)(module)
+    assert described(module)[1] == []
+
+
 @pytest.mark.parametrize(
     ("add", "rule", "said"),
     [
@@ -268,6 +283,12 @@ def raising(*errors: type[Error]) -> Callable[[Module], None]:
         (raising(Broken), "error-field", ["Broken", "status"]),
         (raising(Gone, AlsoGone), "reason", ["GONE", "Gone", "AlsoGone"]),
         (raising(Long), "reason", ["Long", "63"]),
+        (tagged("thing:{color}"), "cache-tag", ["things.look_at_thing", "'thing:{color}'", "'color'"]),
+        (tagged("thing:{}"), "cache-tag", ["''"]),
+        (tagged("thing:{id.hex}"), "cache-tag", ["'id.hex'"]),
+        (tagged("thing:{id!r}"), "cache-tag", ["formats id"]),
+        (tagged("thing:{id:>9}"), "cache-tag", ["formats id"]),
+        (tagged("thing:{id"), "cache-tag", ["is no template"]),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import inspect as kinds
 
+from trivet.contracts.cachetags import tag_faults
 from trivet.contracts.jobs import jobs as platform_jobs
 from trivet.contracts.result import Form, Result, result_of, shape_of, unwrap
 from trivet.contracts.subject import is_page_request, is_scalar, item_of, subject_of
@@ -212,6 +213,7 @@ def describe(
         _check_types(operation, faults)
         _check_paging(operation, faults)
         _check_ids(operation, faults)
+        faults.extend(tag_faults(operation))
     _check_clashes(api, faults)
     _check_errors(modules, faults)
     return api, faults

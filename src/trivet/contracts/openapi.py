@@ -48,7 +48,6 @@ from trivet.messaging.feed import PositionExpired, PositionUnknown
 PAGING = "`next_page_token` of the page before, with the same arguments."
 BODY_MAX = 1024 * 1024
 POSITION_MAX = 256
-EXAMPLE_POSITION = "52-1767225600000000"
 
 EXAMPLE_TAG = '"7-5f1c03aa"'
 TAG = r'[ \t]*((W/)?"[!#-~]*"[ \t]*)?'
@@ -174,7 +173,6 @@ class _Operations:
                 "in": "header",
                 "description": "The `id` of the last event that the caller has: the stream goes on after it.",
                 "schema": {"type": "string", "format": "stream-position", "maxLength": POSITION_MAX},
-                "example": EXAMPLE_POSITION,
             }
         elif op.reads:
             yield {

@@ -65,7 +65,8 @@ class Cache(Struct):
         ttl: Seconds for which an answer is fresh.
         stale: Further seconds in which a stale answer may be served while a new one is made.
         negative: Seconds for which "not found" is remembered.
-        tags: Templates over the arguments, such as ``product:{id}``, by which commands invalidate answers.
+        tags: Templates over the arguments, such as ``product:{id}``, by which commands invalidate answers. One that
+            names anything but a parameter is refused when the app is built.
     """
 
     ttl: Seconds
