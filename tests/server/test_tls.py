@@ -158,9 +158,7 @@ def test_only_the_suites_of_the_profile_are_accepted(cipher: str, accepted: bool
             handshake(served, context)
 
 
-def test_a_connection_that_does_not_begin_tls_is_closed(kind: str, files: Files) -> None:
-    if kind == "uvicorn":
-        return  # asyncio waits for a minute, and nothing lets that be changed
+def test_a_connection_that_does_not_begin_tls_is_closed(files: Files) -> None:
     with (
         serve("plain:app", app_dir=HERE, environ=files.environ(TRIVET_SERVER__HEAD_TIMEOUT="0.5")) as served,
         socket.create_connection(("127.0.0.1", port_of(served)), timeout=PATIENCE_SECONDS) as silent,

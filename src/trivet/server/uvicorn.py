@@ -301,8 +301,25 @@ class UvicornServer:
         self._server.lifespan = config.lifespan_class(config)
         self._server.lifespan.state.update(state)
         await self._server.on_tick(0)
-        await self._server.startup(sockets=list(sockets))
+        await self._listen(self._server, sockets)
         self._ticking = asyncio.create_task(self._tick(self._server), name="date")
+
+    async def _listen(self, server: uvicorn.Server, sockets: Sequence[socket.socket]) -> None:
+        """Do what uvicorn does at its start, with a limit on how long TLS may take to begin; asyncio's is a minute."""
+        config = server.config
+        limit = self._settings.server.head_timeout if config.ssl else None  # asyncio refuses it without TLS
+
+        def connection() -> asyncio.Protocol:
+            made = cast(Callable[..., asyncio.Protocol], config.http_protocol_class)
+            return made(config=config, server_state=server.server_state, app_state=server.lifespan.state)
+
+        loop = asyncio.get_running_loop()
+        server.servers = [
+            await loop.create_server(
+                connection, sock=sock, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=limit
+            )
+            for sock in sockets
+        ]
 
     @staticmethod
     async def _tick(server: uvicorn.Server) -> None:
