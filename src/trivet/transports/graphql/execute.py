@@ -222,7 +222,10 @@ class Run:
 
 def resumes(arguments: Mapping[str, Any]) -> bool:
     """Whether a page is asked for with a cursor."""
-    return any(isinstance(value, PageRequest) and value.page_token is not None for value in arguments.values())
+    for value in arguments.values():  # noqa: SIM110 - a third of what `any` over a generator costs
+        if isinstance(value, PageRequest) and value.page_token is not None:
+            return True
+    return False
 
 
 def _walk(value: Any, path: list[Step], paths: dict[int, list[Step]]) -> None:
@@ -320,12 +323,14 @@ def run(
     answer = Answer()
     if introspected:
         answer.members.update(introspected)
-    started = (
-        (run_root if step.handler is not None else run_node)(step, request, variables, answer) for step in plan.steps
-    )
-    if len(plan.steps) == 1:
-        return next(started)
-    return _one_by_one(started, answer) if plan.writes else _together(started, answer)
+
+    def started(step: RootStep) -> Coroutine[Any, Any, Answer]:
+        return (run_root if step.handler is not None else run_node)(step, request, variables, answer)
+
+    if len(plan.steps) == 1:  # as nearly always
+        return started(plan.steps[0])
+    steps = map(started, plan.steps)
+    return _one_by_one(steps, answer) if plan.writes else _together(steps, answer)
 
 
 async def _one_by_one(started: Iterable[Coroutine[Any, Any, Answer]], answer: Answer) -> Answer:
