@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.transports.library import LIBRARIAN, Library, Served, front
+from tests.transports.library import LIBRARIAN, Library, front
 from trivet.core.principal import ANONYMOUS
 from trivet.transports.graphql import websocket
 
@@ -54,7 +54,7 @@ class Socket:
 
 @asynccontextmanager
 async def opened(
-    served: Served, *said: Any, subprotocols: tuple[str, ...] = (websocket.SUBPROTOCOL,)
+    served: Callable[..., Any], *said: Any, subprotocols: tuple[str, ...] = (websocket.SUBPROTOCOL,)
 ) -> AsyncIterator[Socket]:
     socket = Socket(served, list(subprotocols))
     accepted = await socket.next()

@@ -48,16 +48,24 @@ def consistency(operation: Operation[..., Any] | None, runtime: Runtime, next: H
         try:
             return await next(call)
         finally:
-            if witness.marks is not None and (witness.wrote or (witness.keeps and not kept)):
-                call.note(FIELD, write(witness.marks, key))
-                if witness.wrote and record is not None:
-                    record.note(who, witness.marks)
+            said = None if kept and not witness.wrote else told(witness, key)
+            if said is not None:
+                call.note(FIELD, said)
+            if witness.wrote and record is not None and witness.marks is not None:
+                record.note(who, witness.marks)
 
     return consistent
 
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Marks)
+
+
+def told(witness: Witness | None, key: bytes) -> bytes | None:
+    """Return the token that a caller gets: one that wrote, and one that sent one."""
+    if witness is None or witness.marks is None or not (witness.wrote or witness.keeps):
+        return None
+    return write(witness.marks, key)
 
 
 def write(marks: Marks, key: bytes) -> bytes:

@@ -119,6 +119,20 @@ def idempotency_key(request: Request, fields: Fields) -> str | None:
 KEY = "#/extensions/idempotencyKey"
 
 
+def consistency_token(request: Request) -> bytes | None:
+    """Return what stands in the place of the header field where operations have none of their own: on a WebSocket.
+
+    Raises:
+        InvalidArgument: It is no text.
+    """
+    said = (request.extensions or {}).get("consistencyToken")
+    if said is not None and not isinstance(said, str):
+        raise InvalidArgument(
+            violations=(Violation(detail="is not a string", pointer="#/extensions/consistencyToken"),)
+        )
+    return None if said is None else said.encode()
+
+
 def refuse_cross_site(call: RestCall) -> None:
     """Refuse what a page of another site could send without the browser asking first.
 

@@ -25,6 +25,7 @@ from trivet.contracts.graphql.types import Field, Graph
 from trivet.contracts.model import Api, ApiOperation
 from trivet.core.call import Call, Handler
 from trivet.policies import chain
+from trivet.policies.consistency import told
 from trivet.runtime import Runtime
 from trivet.transports.graphql.bounded import Bounded
 from trivet.transports.graphql.compile import INTROSPECTION, Compiler
@@ -78,6 +79,7 @@ class GraphqlService:
         compiler = Compiler(graph, self.schema, self._handler)
         self.planner = Planner(self.schema, compiler, settings, introspection=introspection, suggestions=development)
         self._cost_max = settings.cost
+        self._key = runtime.settings.secret_key.reveal().encode()
         self._introspected: Bounded[dict[str, bytes]] = Bounded(MAX_INTROSPECTIONS, INTROSPECTION_BYTES)
         self._documents = documents
 
@@ -160,13 +162,23 @@ class GraphqlService:
         for opening, (key, member) in zip(plan.openings, plan.members, strict=True):
             pieces += (opening, member if isinstance(member, bytes) else answer.members[key])
         pieces.append(b"}}")
-        if answer.replayed:
-            pieces[-1] = b'},"extensions":%b}' % msgspec.json.encode({"idempotentReplayed": answer.replayed})
+        if answer.replayed or request.witness is not None:
+            pieces[-1] = b"}%b}" % self._extensions(plan, answer, request)
         if answer.failures:
             self._log(answer, request)
             shown = msgspec.json.encode([failure.document(request.request_id) for failure in answer.failures])
             pieces[0] = b'{"errors":%b,"data":{' % shown
         return b"".join(pieces)
+
+    def _extensions(self, plan: Plan, answer: Answer, request: Call) -> bytes:
+        """Return the member that says what was replayed, and what the caller has seen by now."""
+        said: dict[str, Any] = {}
+        if answer.replayed:
+            said["idempotentReplayed"] = answer.replayed
+        token = told(request.witness, self._key) if plan.kind != "subscription" else None  # those read the primary
+        if token is not None:
+            said["consistencyToken"] = token.decode()
+        return b',"extensions":%b' % msgspec.json.encode(said) if said else b""
 
     def _log(self, answer: Answer, request: Call) -> None:
         log, seen = self.runtime.log, set()

@@ -18,6 +18,7 @@ from trivet.core.error import Cancelled, Code, DeadlineExceeded, Error, Internal
 from trivet.core.module import Module
 from trivet.core.operation import Operation, Query
 from trivet.policies import chain
+from trivet.policies.consistency import FIELD
 from trivet.runtime import Runtime
 from trivet.transports.graphql import editor
 from trivet.transports.graphql import request as requests
@@ -227,6 +228,9 @@ class GraphqlTransport:
         """Pass the gate with one operation that came over a WebSocket, and return its responses."""
         assert isinstance(call, GraphqlCall)
         call.asked = asked
+        token = requests.consistency_token(asked)
+        if token is not None:  # the handshake is long ago, and browsers say nothing of their own in it
+            call.fields = {**call.fields, FIELD: token}
         outcome = await self._socket_gate(call)
         responses: AsyncIterator[bytes] = outcome.value
         return responses
