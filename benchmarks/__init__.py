@@ -9,6 +9,7 @@
     server.py       a server process and what it consumed
     serve.py        what runs inside that process: uvicorn, the same for everybody
     data.py         the data layer beside the driver it stands on, and events from command to handler
+    protocols.py    servers and versions of HTTP, over connections that are kept and new ones
     growth.py       cost per request as operations are added
     startup.py      what an import and an app of 500 operations cost
     figures.py      medians, percentiles, ratios

@@ -15,6 +15,8 @@ PACKAGES = (
     "uvicorn",
     "uvloop",
     "httptools",
+    "pyvoy",
+    "granian",
     "fastapi",
     "pydantic",
     "litestar",

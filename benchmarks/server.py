@@ -119,8 +119,20 @@ class Server:
             warmup=effort.warmup,
             seconds=effort.seconds,
         )
+        return self.driven_by("benchmarks.driver", load)
+
+    def driven_by(self, module: str, load: Struct) -> Sample:
+        """Let a client drive the server once, and return what it cost.
+
+        Args:
+            module: The client, a process of its own that speaks as `benchmarks.driver` does.
+            load: What it is told.
+
+        Raises:
+            ServerFailed: An answer was not the expected one.
+        """
         with subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.driver"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", module], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as driver:
             assert driver.stdin is not None
             assert driver.stdout is not None

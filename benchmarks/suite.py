@@ -12,6 +12,7 @@ from benchmarks.data import Data
 from benchmarks.effort import Effort
 from benchmarks.growth import Growth
 from benchmarks.progress import Progress
+from benchmarks.protocols import Protocols
 from benchmarks.report import Section
 from benchmarks.startup import Startup
 
@@ -43,6 +44,7 @@ SUITE: tuple[Benchmark, ...] = (
     products.PRODUCT,
     products.PRODUCTS,
     Data(),
+    Protocols(),
     graphql.GRAPHQL,
     rpc.RPC,
     Growth(),

@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 from benchmarks import subject
 from benchmarks.comparison import difference, turns
 from benchmarks.data import Figures
+from benchmarks.driver import UnexpectedAnswer
 from benchmarks.figures import percentile, ratio, spread
+from benchmarks.protocols import Clients, Load
 from benchmarks.report import Report, table
+from benchmarks.server import Request
 from benchmarks.suite import SUITE, Unknown, chosen
+from trivet.testing import serve
 
 ROOT = Path(__file__).parent.parent.parent
 VALUES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=50)
@@ -55,6 +59,22 @@ def test_the_data_layer_and_the_driver_answer_alike_and_each_round_has_a_figure_
             "page": [True, True],
         }
     assert len(figures.event_cpu) == len(figures.event_rate) == 2
+
+
+async def test_the_client_of_the_protocols_counts_answers_and_stops_at_one_that_was_not_expected() -> None:
+    with serve("benchmarks.apps.trivet_spine:app", app_dir=ROOT) as served:
+        page = Request(method="GET", target="/v1/products?page_size=1")
+        load = Load(
+            url=served.url, requests=[page], version="1", kept=False, authority=b"", at_once=2, warmup=0, seconds=0.1
+        )
+        seen = await Clients(load).drive(load.seconds)
+        missing = msgspec.structs.replace(load, requests=[msgspec.structs.replace(page, target="/v1/nothing")])
+        with pytest.raises(ExceptionGroup) as failed:
+            await Clients(missing).drive(missing.seconds)
+
+    assert seen.requests >= 2
+    assert 0 < seen.p50 <= seen.p99
+    assert failed.group_contains(UnexpectedAnswer, match="status 404 instead of 200")
 
 
 def test_a_partial_run_can_not_replace_the_committed_results() -> None:
