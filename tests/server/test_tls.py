@@ -119,6 +119,45 @@ async def test_envoy_speaks_the_newer_versions_too(kind: str, served: Served, ve
     assert (seen["scheme"], seen["http_version"]) == ("https", name)
 
 
+async def test_all_versions_are_served_by_one_application_that_was_opened_once(
+    kind: str, files: Files, tmp_path: Path
+) -> None:
+    (tmp_path / "counting.py").write_text(
+        "import asyncio\n"
+        "loops = []\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n"
+        "        while (message := await receive())['type'] == 'lifespan.startup':\n"
+        "            loops.append(asyncio.get_running_loop())\n"
+        "            scope['state']['opened'] = len(loops)\n"
+        "            await send({'type': 'lifespan.startup.complete'})\n"
+        "        await send({'type': 'lifespan.shutdown.complete'})\n"
+        "        return\n"
+        "    body = b''\n"
+        "    while (message := await receive()).get('more_body'):\n"
+        "        body += message['body']\n"
+        "    body += message['body']\n"
+        "    said = [len(loops), asyncio.get_running_loop() is loops[0], scope['state']['opened'], len(body)]\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "    for value in said:\n"
+        "        await send({'type': 'http.response.body', 'body': b'%d ' % value, 'more_body': True})\n"
+        "    await send({'type': 'http.response.body', 'body': b''})\n"
+        "    if scope['path'] == '/wait':\n"
+        "        print('gone', (await receive())['type'], flush=True)\n"
+    )
+    versions = [HTTPVersion.HTTP1] if kind == "uvicorn" else [HTTPVersion.HTTP1, HTTPVersion.HTTP2, HTTPVersion.HTTP3]
+    with serve("counting:app", app_dir=tmp_path, environ=files.environ()) as served:
+        for version in versions:
+            url = f"https://localhost:{port_of(served)}"
+            for path in ("/", "/wait"):
+                answer = await client(version).post(url + path, content=b"x" * 300_000)
+                assert (answer.status, answer.text().split()) == (200, ["1", "1", "1", "300000"])
+        await asyncio.to_thread(
+            eventually, lambda: served.log.read_text().count("gone http.disconnect") == len(versions)
+        )
+        assert served.stop() == 0
+
+
 async def test_every_answer_insists_on_tls_and_says_where_http3_is(kind: str, served: Served) -> None:
     for path in ("/", "/%ff"):
         answer = await client(HTTPVersion.HTTP1).get(f"https://localhost:{port_of(served)}{path}")

@@ -21,6 +21,7 @@ import msgspec
 
 from trivet.server.control import Channel, Embedding, FromSupervisor, Order
 from trivet.server.envoy.admin import Admin
+from trivet.server.envoy.home import answer_at
 from trivet.server.envoy.server import EnvoyServer
 from trivet.server.envoy.websockets import WebSockets
 from trivet.server.interface import Receive, Scope, Send
@@ -114,12 +115,25 @@ WEBSOCKETS = WebSockets(EMBEDDING.websockets, SETTINGS)
 SERVER = EnvoyServer(Admin(EMBEDDING.admin), EMBEDDING.ports, WEBSOCKETS, SIGNALLED.take_back, LOG)
 
 
+HOME: list[asyncio.AbstractEventLoop] = []
+"""The loop of the worker, once there is one."""
+
+
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request; as a lifespan, be the worker."""
+    """Answer a request; as the first lifespan, be the worker."""
+    loop = asyncio.get_running_loop()
     if scope["type"] == "lifespan":
         await receive()
-        leave(await work(scope, send))
-    await SERVER(scope, receive, send)
+        if not HOME:
+            HOME.append(loop)
+            leave(await work(scope, send))
+        scope["state"].update(SERVER.state)  # of another listener: the application is open already
+        await send({"type": "lifespan.startup.complete"})
+        await receive()  # never comes: the worker leaves
+    elif loop is HOME[0]:
+        await SERVER(scope, receive, send)
+    else:
+        await answer_at(HOME[0], SERVER, scope, receive, send)
 
 
 async def work(scope: Scope, send: Send) -> int:
