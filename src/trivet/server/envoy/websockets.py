@@ -44,12 +44,7 @@ class WebSockets:
         return self._state.tasks
 
     async def start(self, app: ASGIApp, state: MutableMapping[str, Any]) -> None:
-        """Accept connections of Envoy from now on; called again for the loop of a second listener, it changes nothing.
-
-        Over TLS pyvoy opens a loop for TCP and then one for QUIC, which asks for no WebSocket.
-        """
-        if self._listening is not None:
-            return
+        """Accept connections of Envoy from now on."""
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients do is not our warning
 
         async def introduced(scope: Scope, receive: Receive, send: Send) -> None:
