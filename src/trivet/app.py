@@ -19,6 +19,7 @@ from trivet.core.about import About
 from trivet.core.call import Call
 from trivet.core.clock import Clock
 from trivet.core.context import Write
+from trivet.core.declaration import Kind
 from trivet.core.fault import Fault, FaultyApp, place_of_caller
 from trivet.core.module import Module
 from trivet.core.principal import Principal
@@ -125,6 +126,7 @@ class App:
         dialect = dialect_of(settings.database.url.reveal())
         plans, tables = bind(self.modules, dialect, settings.secret_key.reveal().encode())
         plain = [*check(self.modules), *ill_formed(self.modules), *precondition.check(self.modules, plans)]
+        plain += self._shards()
         own = [fault for module in self.modules for fault in module.faults]
         found = [*own, *self._faults(), *faults, *tables, *plain]
         contract, unfit = (ProtoContract(), []) if found else contract_of(api, self.place)
@@ -199,6 +201,37 @@ class App:
         problem = f"graphql.documents is {directory!r}, which is no directory"
         mend = "Create it, or leave the setting out."
         return [Fault(rule="graphql-documents", place=self.place, problem=problem, mend=mend)]
+
+    def _shards(self) -> list[Fault]:
+        """Find what is wrong with where shards are to be, and what does not go together with sharded tables."""
+        from trivet.data.catalog import dialect_of
+
+        found: list[Fault] = []
+        try:
+            nodes = self.settings.database.nodes
+            dialects = {dialect_of(url.reveal()) for url in nodes.values()}
+        except ValueError as wrong:
+            mend = 'Write shards = "b=postgresql://... c=postgresql://...".'
+            return [Fault(rule="shard-nodes", place=self.place, problem=str(wrong), mend=mend)]
+        if len(nodes) > 1 and dialects != {"postgresql"}:
+            problem = "database.shards names several databases, and they are not all PostgreSQL"
+            mend = "Leave the setting out: SQLite has all shards in its one file."
+            found.append(Fault(rule="shard-nodes", place=self.place, problem=problem, mend=mend))
+        sharded = next((t for module in self.modules for t in module.tables if t.shard_by is not None), None)
+        if sharded is None:
+            return found
+        if self.settings.database.replicas:
+            problem = (
+                f"database.replicas is set, and {sharded!r} is sharded: what callers have seen is kept of one database"
+            )
+            mend = "Leave the setting out, and spread the reads of that table by its shards."
+            found.append(Fault(rule="shard-replicas", place=self.place, problem=problem, mend=mend))
+        for operation in (each for module in self.modules for each in module.operations):
+            if operation.kind is Kind.STREAM:
+                problem = f"{operation.id} is a stream, and {sharded!r} is sharded: a stream follows one database only"
+                mend = "Serve the stream from an app of its own, which gets the events through an API."
+                found.append(Fault(rule="shard-stream", place=operation.place, problem=problem, mend=mend))
+        return found
 
     # -- running
 
@@ -345,6 +378,8 @@ class Service:
 class Seeding:
     """Fills an empty database, all of it in one transaction: of several workers that start, one does it.
 
+    Where tables are sharded, each `write` is a transaction of its own, on one shard.
+
     Args:
         runtime: What is open in this process.
     """
@@ -361,6 +396,7 @@ class Seeding:
             principal=Principal(subject="seed"),
         )
         self._runtime = runtime
+        self._call = call
         self._work = UnitOfWork(runtime, call, HANDLER, True)
 
     @asynccontextmanager
@@ -370,12 +406,22 @@ class Seeding:
         Args:
             module: Whose tables are filled.
         """
-        yield Write(self._work, module, unrestricted=True)
+        if not self._runtime.sharded:
+            yield Write(self._work, module, unrestricted=True)
+            return
+        work = UnitOfWork(self._runtime, self._call, HANDLER, True)
+        try:
+            yield Write(work, module, unrestricted=True)
+            await work.commit()
+        finally:
+            await work.close()
 
     async def run(self, seed: Seed) -> bool:
         """Run the seed where no table of the app has a row, and return whether it was run."""
         from trivet.data.catalog import any_rows
 
+        if self._runtime.sharded:
+            return await self._run_sharded(seed)
         try:
             if await any_rows(self._work.session, self._runtime.modules, self._runtime.open_database().dialect):
                 return False
@@ -383,4 +429,24 @@ class Seeding:
             await self._work.commit()
         finally:
             await self._work.close()
+        return True
+
+    async def _run_sharded(self, seed: Seed) -> bool:
+        from trivet.data.catalog import any_rows
+
+        runtime = self._runtime
+        home = runtime.stores[0]
+        lock = home.session(write=home.dialect == "postgresql")
+        try:
+            for store in runtime.stores:
+                session = lock if store is home else store.session(write=False)
+                try:
+                    if await any_rows(session, runtime.modules, store.dialect):
+                        return False
+                finally:
+                    if session is not lock:
+                        await session.close()
+            await seed(self)
+        finally:
+            await lock.close()
         return True

@@ -59,6 +59,8 @@ class Runtime:
 
     Attributes:
         ready: Whether everything is open.
+        sharded: Whether any table is sharded.
+        stores: The databases, the home database first.
         alarms: End what is late, to the hundredth of a second.
         ages: End what is idle or old, to the second.
         draining: Whether the process was told to end; it still answers, but wants no new work.
@@ -94,11 +96,13 @@ class Runtime:
         self.record = MemoryRecord(settings.database.replica_lag, self.clock.monotonic) if kept else None
         self.database: Database | None = None
         self.outbox: Outbox | None = None
-        self.dispatcher: Dispatcher | None = None
         self.feed: Feed | None = None
         self.ready = False
         self.draining = False
         self.plans: Mapping[Any, Any] = plans or {}
+        self.sharded = any(table.shard_by is not None for module in self.modules for table in module.tables)
+        self.stores: tuple[Database, ...] = ()
+        self.dispatchers: list[Dispatcher] = []
         self._resources = tuple(resources)
         self._opened: dict[int, Any] = {}
         self._at_end: list[Callable[[], None]] = []
@@ -135,7 +139,9 @@ class Runtime:
         self.ready = False
         await self._stack.aclose()
         self._opened.clear()
-        self.database = self.outbox = self.dispatcher = self.feed = None
+        self.database = self.outbox = self.feed = None
+        self.stores = ()
+        self.dispatchers = []
         self.sink.flush()
 
     def at_end(self, end: Callable[[], None]) -> None:
@@ -153,12 +159,18 @@ class Runtime:
         return any(m.tables or m.subscriptions or any(o.kind.writes for o in m.operations) for m in self.modules)
 
     async def _open_database(self) -> None:
-        from trivet.data.catalog import open_database, schema
+        from trivet.data.catalog import open_database, open_sharded, schema
         from trivet.messaging.tables import platform_tables
 
         settings = self.settings.database
         observer = DatabaseMetrics(self.metrics, self.log)
-        database = open_database(settings.url.reveal(), settings, self.name, observer)
+        database: Database
+        if self.sharded:
+            database = sharded = open_sharded(settings, self.name)
+            self.stores = tuple(sharded.nodes.values())
+        else:
+            database = open_database(settings.url.reveal(), settings, self.name, observer)
+            self.stores = (database,)
         await database.open()
         self._stack.push_async_callback(database.close)
         create = self.settings.development if settings.create is None else settings.create
@@ -166,23 +178,28 @@ class Runtime:
         await (database.create(wanted) if create else database.check(wanted))
         self.database = database
         if self.record is not None:
-            session = database.session(write=False, reads="primary", after=())
+            session = self.stores[0].session(write=False, reads="primary", after=())
             self.record.begin(await session.seen())
             await session.close()
 
     async def _open_messaging(self, database: Database, runner: Runner) -> None:
         observer = DeliveryMetrics(self.metrics, self.log)
         self.outbox = Outbox(self.subscribers)
-        self.feed = Feed(database, self.subscribers.names, clock=self.clock)
-        self.dispatcher = Dispatcher(database, self.subscribers, runner, clock=self.clock, observer=observer)
-        pruning = asyncio.create_task(Pruner(database, self.subscribers.ids, self.clock).run(), name="trivet-pruner")
-        self._stack.push_async_callback(_cancelled, pruning)
+        self.feed = Feed(self.stores[0], self.subscribers.names, clock=self.clock)
         watcher = BacklogMetrics(self.metrics, self.subscribers.ids)
-        counting = asyncio.create_task(Counter(database, self.clock, watcher).run(), name="trivet-backlog")
+        counting = asyncio.create_task(Counter(self.stores, self.clock, watcher).run(), name="trivet-backlog")
         self._stack.push_async_callback(_cancelled, counting)
         self._stack.push_async_callback(self.feed.close)
-        self._stack.push_async_callback(self.dispatcher.stop, self.settings.server.close_timeout)
-        self.dispatcher.start()
+        for store in self.stores:
+            pruner = Pruner(store, self.subscribers.ids, self.clock, inbox=self.sharded)
+            pruning = asyncio.create_task(pruner.run(), name="trivet-pruner")
+            self._stack.push_async_callback(_cancelled, pruning)
+            dispatcher = Dispatcher(
+                store, self.subscribers, runner, clock=self.clock, observer=observer, inbox=self.sharded
+            )
+            self._stack.push_async_callback(dispatcher.stop, self.settings.server.close_timeout)
+            self.dispatchers.append(dispatcher)
+            dispatcher.start()
         database.listen(self._wake)
 
     # -- what is open
@@ -232,8 +249,8 @@ class Runtime:
             self.database.tell()
 
     def _wake(self) -> None:
-        if self.dispatcher is not None:
-            self.dispatcher.wake()
+        for dispatcher in self.dispatchers:
+            dispatcher.wake()
         if self.feed is not None:
             self.feed.wake()
 

@@ -57,8 +57,8 @@ class FakeWork:
         self.session: Any = session
         self._ids = itertools.count(1)
 
-    def new_id(self) -> UUID:
-        return UUID(int=next(self._ids))
+    def new_id(self, shard: int | None = None) -> UUID:
+        return UUID(int=next(self._ids)) if shard is None else SystemClock().new_id(shard)
 
     def log(self, module: Module) -> Log:
         raise NotImplementedError

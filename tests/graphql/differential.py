@@ -59,8 +59,8 @@ class Still(Client):
     async def __aenter__(self) -> Client:
         assert isinstance(self.app, App)
         service = await self.app.start(clock=StillClock())
-        assert service.runtime.dispatcher is not None
-        await service.runtime.dispatcher.stop(10)
+        [dispatcher] = service.runtime.dispatchers
+        await dispatcher.stop(10)
         return self
 
     async def __aexit__(self, *raised: object) -> None:

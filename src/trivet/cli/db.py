@@ -6,12 +6,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
 from trivet.cli.output import fail, json_option, near, print_json, print_table, style
+from trivet.cli.shards import shards
 from trivet.cli.target import app_argument, load_for
 from trivet.core.fault import FaultyApp
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
     from trivet.app import App
     from trivet.migrations.part import Part
-    from trivet.settings import DatabaseSettings
+    from trivet.settings import DatabaseSettings, Url
 
 T = TypeVar("T")
 
@@ -32,7 +35,8 @@ def command() -> None:
     """Look at the tables of an app, and change them without downtime.
 
     A revision is a file beside the module whose tables it changes. `diff` writes it, you read it, `check` judges it,
-    `migrate` applies it. The database is the one that the settings name (DATABASE_URL).
+    `migrate` applies it. The database is the one that the settings name (DATABASE_URL); where tables are sharded, all
+    of those that shards are on are migrated and judged together.
 
     \b
     Examples:
@@ -41,6 +45,9 @@ def command() -> None:
       trivet db migrate shop.app:app         before a release is rolled out
       trivet db status shop.app:app --json   what was applied, for programs
     """
+
+
+command.add_command(shards)
 
 
 @command.command()
@@ -69,12 +76,17 @@ def migrate(app: str | None, app_dir: str, as_sql: bool, as_json: bool) -> int:
         return 0
     done: list[Any] = []
 
-    def applied(revision: Any, seconds: float) -> None:
-        done.append({"part": revision.part, "revision": revision.id, "title": revision.title, "seconds": seconds})
-        if not as_json:
-            click.echo(f"{style(revision.part, bold=True)} {revision.id} {revision.title} ({seconds:.2f} s)")
+    def work(node: str | None, connection: sa.Connection) -> int:
+        def applied(revision: Any, seconds: float) -> None:
+            found = {"part": revision.part, "revision": revision.id, "title": revision.title, "seconds": seconds}
+            done.append(_at(node, found))
+            if not as_json:
+                part = style(revision.part, bold=True)
+                click.echo(f"{_before(node)}{part} {revision.id} {revision.title} ({seconds:.2f} s)")
 
-    _on(loaded, lambda connection: upgrade(connection, parts, applied), alone=True)
+        return upgrade(connection, parts, applied)
+
+    _everywhere(loaded, work, alone=True)
     if as_json:
         print_json(done)
     elif not done:
@@ -96,13 +108,20 @@ def status(app: str | None, app_dir: str, as_json: bool) -> int:
     from trivet.migrations.state import state_of
 
     loaded, parts = _parts(app, app_dir)
-    states = _on(loaded, lambda connection: [state_of(connection, part, parts) for part in parts])
+
+    def work(node: str | None, connection: sa.Connection) -> list[tuple[str | None, Any]]:
+        return [(node, state_of(connection, part, parts)) for part in parts]
+
+    states = [state for found in _everywhere(loaded, work) for state in found]
     if as_json:
-        print_json(states)
+        print_json([_at(node, msgspec.structs.asdict(state)) for node, state in states])
     else:
-        rows = [(s.part, s.applied or "-", s.newest or "-", str(len(s.pending) or "-"), _remark(s)) for s in states]
+        rows = [
+            (f"{_before(node)}{s.part}", s.applied or "-", s.newest or "-", str(len(s.pending) or "-"), _remark(s))
+            for node, s in states
+        ]
         print_table(("PART", "APPLIED", "NEWEST", "PENDING", ""), rows)
-    return 1 if any(state.pending or state.unrecorded or state.newest is None for state in states) else 0
+    return 1 if any(state.pending or state.unrecorded or state.newest is None for _, state in states) else 0
 
 
 @command.command()
@@ -200,16 +219,16 @@ def check(app: str | None, app_dir: str, offline: bool, as_json: bool) -> int:
     faults = [fault for part in parts for fault in lint(part)]
     wrong: list[str] = []
 
-    def work(connection: sa.Connection) -> None:
+    def work(node: str | None, connection: sa.Connection) -> None:
         for part in parts:
-            state = state_of(connection, part, parts)
+            state, name = state_of(connection, part, parts), f"{_before(node)}{part.name}"
             if state.pending:
-                wrong.append(f"{part.name}: {len(state.pending)} revisions are not applied: trivet db migrate")
+                wrong.append(f"{name}: {len(state.pending)} revisions are not applied: trivet db migrate")
             else:
-                wrong.extend(f"{part.name}: {line}" for line in differences(connection, part, parts))
+                wrong.extend(f"{name}: {line}" for line in differences(connection, part, parts))
 
     if not offline:
-        _on(loaded, work)
+        _everywhere(loaded, work)
     if as_json:
         print_json({"faults": faults, "differences": wrong})
         return 1 if faults or wrong else 0
@@ -237,7 +256,8 @@ def stamp(app: str | None, app_dir: str) -> int:
     from trivet.migrations.apply import stamp as record
 
     loaded, parts = _parts(app, app_dir)
-    names = _on(loaded, lambda connection: record(connection, parts), alone=True)
+    found = _everywhere(loaded, lambda node, connection: (node, record(connection, parts)), alone=True)
+    names = [f"{_before(node)}{name}" for node, recorded in found for name in recorded]
     click.echo(f"recorded: {', '.join(names)}" if names else "nothing to record")
     return 0
 
@@ -259,15 +279,15 @@ def reset(app: str | None, app_dir: str, yes: bool) -> int:
         raise click.ClickException(
             "this is no development environment: nothing was dropped. Set TRIVET_ENVIRONMENT=development if it is one"
         )
-    shown = loaded.settings.database.url.shown
+    shown = " and ".join(url.shown for url in loaded.settings.database.nodes.values())
     if not yes:
         click.confirm(f"Drop all tables of {loaded.name} in {shown}?", abort=True)
 
-    def work(connection: sa.Connection) -> int:
+    def work(_: str | None, connection: sa.Connection) -> int:
         drop(connection, parts)
         return upgrade(connection, parts)
 
-    count = _on(loaded, work, alone=True)
+    count = sum(_everywhere(loaded, work, alone=True))
     click.echo(f"dropped everything; {count} revisions applied")
     return 0
 
@@ -356,16 +376,34 @@ def _parts(app: str | None, app_dir: str) -> tuple[App, list[Part]]:
     return loaded, parts_of(loaded.modules, dialect_of(loaded.settings.database.url.reveal()))
 
 
-def _on(app: App, work: Callable[[sa.Connection], T], *, alone: bool = False) -> T:
-    """Do something on the app's database, and say what stands in the way as one line."""
+def _everywhere(app: App, work: Callable[[str | None, sa.Connection], T], *, alone: bool = False) -> list[T]:
+    """Do something on each of the app's databases; it is told the name of each, where there are several."""
+    nodes = app.settings.database.nodes
+    several = len(nodes) > 1
+    return [_on(app, partial(work, name if several else None), alone=alone, url=url) for name, url in nodes.items()]
+
+
+def _at(node: str | None, found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a program is told of one database."""
+    return found if node is None else {"node": node, **found}
+
+
+def _before(node: str | None) -> str:
+    """Return what the name of a part begins with for people."""
+    return "" if node is None else f"{node}: "
+
+
+def _on(app: App, work: Callable[[sa.Connection], T], *, alone: bool = False, url: Url | None = None) -> T:
+    """Do something on one of the app's databases, its first if no other is named; say what fails as one line."""
     from trivet.migrations.apply import CannotMigrate
     from trivet.migrations.connection import connected
     from trivet.migrations.revisions import WrongRevisions
 
+    settings = app.settings.database
+    if url is not None:
+        settings = msgspec.structs.replace(settings, url=url)
     try:
-        return asyncio.run(
-            connected(app.settings.database, work, alone=alone, say=lambda text: click.echo(text, err=True))
-        )
+        return asyncio.run(connected(settings, work, alone=alone, say=lambda text: click.echo(text, err=True)))
     except (CannotMigrate, WrongRevisions) as failed:
         fail(str(failed))
         raise click.exceptions.Exit(1) from None

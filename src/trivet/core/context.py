@@ -10,6 +10,7 @@ from uuid import UUID
 from trivet.core.clock import Deadline
 from trivet.core.event import Event
 from trivet.core.principal import Principal
+from trivet.core.sharding import logical_of
 
 if TYPE_CHECKING:
     from trivet.core.call import Call
@@ -79,8 +80,8 @@ class Work(Protocol):
         """What that floor compiled for the app, by table."""
         ...
 
-    def new_id(self) -> UUID:
-        """Return a new identifier."""
+    def new_id(self, shard: int | None = None) -> UUID:
+        """Return a new identifier, of a logical shard where one is named."""
         ...
 
     def log(self, module: Module) -> Log:
@@ -157,9 +158,14 @@ class Read:
         """The structured log, with module and request id already on each line."""
         return self._work.log(self.module)
 
-    def new_id(self) -> UUID:
-        """Return a new identifier, ordered by time (UUIDv7)."""
-        return self._work.new_id()
+    def new_id(self, *, beside: UUID | str | int | None = None) -> UUID:
+        """Return a new identifier, ordered by time (UUIDv7).
+
+        Args:
+            beside: The shard key of what the new thing belongs to; its id carries the same shard. When absent, that of
+                what the command has reached already.
+        """
+        return self._work.new_id() if beside is None else self._work.new_id(logical_of(beside))
 
     async def call(self, operation: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a query of this or of a used module and return its result.

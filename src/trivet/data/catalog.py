@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -21,6 +21,9 @@ from trivet.data.selection import bind_selection
 from trivet.data.statement import Statement
 from trivet.data.where import UnfitConstant
 from trivet.settings import DatabaseSettings, Url
+
+if TYPE_CHECKING:
+    from trivet.data.sharding.database import ShardedDatabase
 
 FILLING = 0x7472_6976_6575
 """The advisory lock that whoever fills an empty database holds: what comes after "trivet" in ASCII."""
@@ -51,7 +54,9 @@ def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> tup
             )
         else:
             plans[table] = plan
+    routed = any(plan.placement is not None for plan in plans.values())
     for table in plans:
+        plans[table].routed = routed
         for selection in table.selections:
             faults += bind_selection(selection, plans)
     return plans, faults
@@ -115,6 +120,21 @@ def dialect_of(url: str) -> Dialect:
         f"database URL {Url(url).shown!r}: unknown scheme {scheme!r}{meant}; "
         "sqlite:///FILE and postgresql://USER:PASSWORD@HOST/DATABASE are supported"
     )
+
+
+def open_sharded(settings: DatabaseSettings, name: str = "trivet") -> ShardedDatabase:
+    """Return the databases of an app with sharded tables; they are not opened yet.
+
+    Args:
+        settings: Where the databases are, and how they are used.
+        name: Under which servers show this process.
+
+    Raises:
+        ValueError: A URL names nothing that Trivet knows.
+    """
+    from trivet.data.sharding.database import ShardedDatabase
+
+    return ShardedDatabase({node: open_database(url.reveal(), settings, name) for node, url in settings.nodes.items()})
 
 
 def open_database(

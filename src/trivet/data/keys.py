@@ -74,14 +74,20 @@ def use_of(scope: tuple[str, ...], operation: str, request: bytes) -> Use:
     return Use(id=id, operation=operation, fingerprint=hashlib.sha256(operation.encode() + b"\0" + request).hexdigest())
 
 
-async def take(session: Session, use: Use, now: datetime) -> Kept | None:
+async def take(session: Session, use: Use, now: datetime, shard: int | None = None) -> Kept | None:
     """Take the key in the session's transaction, or return what came of its use before.
+
+    Args:
+        session: Whose transaction has the effect.
+        use: What for.
+        now: The present instant.
+        shard: The logical shard that the transaction is on; the record moves with it.
 
     Raises:
         IdempotencyKeyInUse: Another transaction has it just now.
         Contention: It was freed or kept at this moment; look again.
     """
-    values = (use.id, use.operation, use.fingerprint, micros(now), use.lock)
+    values = (use.id, use.operation, use.fingerprint, micros(now), shard, use.lock)
     try:
         if await session.fetch(_statements().take, values):
             return None
@@ -153,6 +159,7 @@ def table() -> sa.Table:
         sa.Column("lease", sa.Text),
         sa.Column("due", sa.BigInteger),
         sa.Column("outcome", sa.LargeBinary),
+        sa.Column("shard", sa.SmallInteger),
     )
     sa.Index("trivet_key_create_time", keys.c.create_time)
     return keys
@@ -179,12 +186,13 @@ def _statements() -> _Statements:
     k, bind, text = keys.c, sa.bindparam, sa.Text()
     this = k.id == bind("of")
     held = sa.and_(this, k.lease == bind("held"), k.outcome.is_(None))
-    names = ("id", "operation", "fingerprint", "create_time")
+    names = ("id", "operation", "fingerprint", "create_time", "shard")
     new = sa.select(
         bind("id", type_=text),
         bind("operation", type_=text),
         bind("fingerprint", type_=text),
         bind("create_time", type_=sa.BigInteger()),
+        bind("shard", type_=sa.SmallInteger()),
     ).where(_alone(bind("lock", type_=sa.BigInteger())), ~sa.exists().where(k.id == bind("id", type_=text)))
     return _Statements(
         take=Statement(sa.insert(keys).from_select(names, new).returning(k.id), (*names, "lock")),

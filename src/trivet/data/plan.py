@@ -26,6 +26,7 @@ from trivet.data.mapping import Column, Mapping, value_at
 from trivet.data.pagetoken import context_of
 from trivet.data.resolve import ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
+from trivet.data.sharding.tables import SHARD_COLUMN
 from trivet.data.statement import Statement, any_of, compiler, list_value
 from trivet.data.table import Listing, Selection, Table, Unique
 from trivet.data.where import Source, Where
@@ -105,6 +106,9 @@ class TablePlan(Generic[T]):
         self.resolved = resolved
         self.table = table
         self.dialect: Dialect = dialect
+        self.placement = resolved.placement
+        self.routed = False  # until it is known that the app has a sharded table
+        self.stored = [column for column in table.c if column.name != SHARD_COLUMN]
         self.signing_key = signing_key
         self.mapping: Mapping[T] = Mapping(resolved.declared.shape, resolved.columns, dialect)
         self.key: Key[T] = Key(resolved.key)
@@ -120,7 +124,7 @@ class TablePlan(Generic[T]):
         }
         # One piece of text: to compile a list of columns anew for each of many statements takes most of an app's start.
         quote = compiler(dialect).identifier_preparer.format_column
-        every = ", ".join(quote(column) for column in table.c)
+        every = ", ".join(quote(column) for column in self.stored)
         self.columns: sa.ColumnElement[Any] = sa.literal_column(every)
         self.select: sa.Select[Any] = sa.select(self.columns).select_from(table)
         self._name = f"{resolved.declared.module.name}.{resolved.name}"
@@ -129,6 +133,10 @@ class TablePlan(Generic[T]):
             each.declared: ListingPlan(self, each, f"{self._name}.{each.declared.name}") for each in resolved.listings
         }
         self.selections: dict[Selection[Any, Any], Any] = {}
+
+    def shard_of(self, ctx: Read, key: Any) -> int | None:
+        """Return the logical shard of the row with this key, ``None`` where the table is not sharded."""
+        return None if self.placement is None else self.placement.of_key(ctx, key)
 
     def _compile(self) -> None:
         one, many = self._is_key, self._among_keys
@@ -218,14 +226,14 @@ class TablePlan(Generic[T]):
         key = {column.name for column in self.key.columns}
         values: dict[str, Any] = {}
         conditions: list[sa.ColumnElement[bool]] = []
-        for index, column in enumerate(self.table.c):
+        for index, column in enumerate(self.stored):
             value = where.bind(given(index), column.type)
             if column.name in key:
                 conditions.append(column == value)
             else:
                 values[column.name] = value
         if self.versioned:
-            conditions.append(self._is_version(where, len(self.table.c)))
+            conditions.append(self._is_version(where, len(self.stored)))
         if not values:  # nothing but a key: to find the row is all there is to do
             values = {name: self.table.c[name] for name in key}
         return sa.update(self.table).values(values).where(*conditions, *guard)
@@ -242,6 +250,8 @@ class ListingPlan:
         arguments: Turns a call's arguments into a tuple.
         first: Statements for a first page, by variant and form of the rule.
         next: The same for a page after a token.
+        all_first: The same as `first` for shards that are given last, where a list is of every shard.
+        all_next: The same as `next`.
         token_type: Of the order values in a token.
     """
 
@@ -259,6 +269,15 @@ class ListingPlan:
         first, following = self._frame(after=False), self._frame(after=True)
         self.first = [self._forms(first, condition) for condition in conditions]
         self.next = [self._forms(following, condition) for condition in conditions]
+        self.all_first: list[list[Query]] = []
+        self.all_next: list[list[Query]] = []
+        placement = plan.placement
+        if placement is not None and placement.scatter and resolved.pinned is None:
+            first, following = self._frame(after=False, every_shard=True), self._frame(after=True, every_shard=True)
+            self.all_first = [self._forms(first, condition) for condition in conditions]
+            self.all_next = [self._forms(following, condition) for condition in conditions]
+        names = [column.name for column in plan.mapping.columns]
+        self._order_places = [(names.index(column.name), down) for column, down in resolved.order]
         self._by_parent: dict[int, list[Query]] = {}
         if resolved.parent is not None:
             self._parent_encoder = encoder(resolved.parent.value, plan.dialect)
@@ -292,6 +311,31 @@ class ListingPlan:
     def context(self, arguments: Sequence[Any]) -> bytes:
         """Return what tokens of the list with these arguments are bound to."""
         return context_of(self._name, self._order, arguments)
+
+    def shard(self, ctx: Read, arguments: Sequence[Any]) -> int | None:
+        """Return the logical shard that has the whole list, ``None`` where all shards have some of it."""
+        placement = self._plan.placement
+        if placement is None:
+            return None
+        if self._resolved.pinned is not None:
+            return placement.of_value(arguments[self._resolved.pinned])
+        return placement.of_tenant(ctx)
+
+    def shard_of_parent(self, ctx: Read, parent: Any) -> int | None:
+        """Return the logical shard that has the whole list of one parent, ``None`` where all shards have some of it."""
+        placement = self._plan.placement
+        if placement is None:
+            return None
+        if placement.column == self._resolved.parent:
+            return placement.of_value(parent)
+        return placement.of_tenant(ctx)
+
+    def merged(self, parts: Iterable[Sequence[Any]]) -> list[Any]:
+        """Return the rows of several nodes in the order of the list."""
+        rows = [row for part in parts for row in part]
+        for place, down in reversed(self._order_places):
+            rows.sort(key=operator.itemgetter(place), reverse=down)
+        return rows
 
     def position(self, row: Any) -> tuple[Any, ...]:
         """Return the order values of a row, for a token."""
@@ -336,16 +380,21 @@ class ListingPlan:
             known = self._parts[node] = part_of(where.clause(node), self._plan.dialect, where.sources)
         return known
 
-    def _frame(self, *, after: bool) -> Part:
+    def _frame(self, *, after: bool, every_shard: bool = False) -> Part:
         """Return the statement for a page, with a hole for its conditions.
 
-        Its own arguments are the listing's, the order values of a token, and the limit.
+        Its own arguments are the listing's, the order values of a token, the limit, and with `every_shard` the list of
+        shards that are looked at.
         """
         plan, arguments = self._plan, len(self._resolved.arguments)
         where = Where(plan.table, plan.dialect)
         select = plan.select.where(HOLE, *plan.guard(where, TRUE)).order_by(*self._order_by(plan.table))
         if after:
             select = select.where(self._after(where, arguments))
+        if every_shard:
+            dialect = plan.dialect
+            where.sources["shards"] = lambda ctx, own: list_value(own[-1], dialect)
+            select = select.where(any_of(plan.table.c[SHARD_COLUMN], "shards", dialect))
         limit = arguments + (len(self._resolved.order) if after else 0)
         limited = select.limit(where.bind(given(limit), sa.BigInteger()))
         return part_of(limited, plan.dialect, where.sources)

@@ -17,6 +17,7 @@ from trivet.core.patch import accepts_none
 from trivet.data.columns import ORDERED, Kind, Unmapped, Value, value_of
 from trivet.data.expression import Argument, Compare, Constant, Field, Node, OneOf, children, equalities, leaves
 from trivet.data.mapping import Column, columns_of
+from trivet.data.sharding.placement import Placement
 from trivet.data.table import Listing, Table, Unique
 from trivet.data.trace import TraceError, trace_listing, trace_paths, trace_rule
 
@@ -37,6 +38,7 @@ class ResolvedListing(msgspec.Struct, frozen=True):
         order: With the key at its end.
         bind: Turns a call's arguments into a tuple.
         parent: The column that the first argument is compared with for equality.
+        pinned: The argument that is always the shard key of every row, so that one shard has them all.
     """
 
     declared: Listing[Any, ...]
@@ -45,6 +47,7 @@ class ResolvedListing(msgspec.Struct, frozen=True):
     order: Order
     bind: Callable[..., tuple[Any, ...]]
     parent: Column | None
+    pinned: int | None = None
 
 
 class ResolvedTable(msgspec.Struct, frozen=True):
@@ -61,6 +64,7 @@ class ResolvedTable(msgspec.Struct, frozen=True):
     readable: Node
     writable: Node
     listings: tuple[ResolvedListing, ...]
+    placement: Placement | None = None
 
 
 class Faults:
@@ -97,24 +101,26 @@ def resolve(table: Table[Any, Any]) -> tuple[ResolvedTable | None, list[Fault]]:
     uniques = [(_paths(each.fields, columns, "unique", faults), each) for each in table.unique]
     indexes = [_paths(each, columns, "indexes", faults) for each in table.indexes]
     listings = [_listing(each, shape, columns, key, faults) for each in table.listings]
+    placement = _placement(table, key, tenant, uniques, columns, faults)
     if faults.found or readable is None or writable is None:
         return None, faults.found
-    return (
-        ResolvedTable(
-            declared=table,
-            name=table.name or plural(snake(shape)),
-            columns=tuple(columns),
-            key=tuple(key),
-            uniques=tuple((_with_tenant(tenant, found), each) for found, each in uniques),
-            indexes=tuple(indexes),
-            tenant=tenant,
-            versioned=any(c.path == ("version",) and c.value == value_of(int) for c in map(_unbounded, columns)),
-            readable=readable,
-            writable=writable,
-            listings=tuple(each for each in listings if each is not None),
-        ),
-        [],
+    resolved = ResolvedTable(
+        declared=table,
+        name=table.name or plural(snake(shape)),
+        columns=tuple(columns),
+        key=tuple(key),
+        uniques=tuple((_with_tenant(tenant, found), each) for found, each in uniques),
+        indexes=tuple(indexes),
+        tenant=tenant,
+        versioned=any(c.path == ("version",) and c.value == value_of(int) for c in map(_unbounded, columns)),
+        readable=readable,
+        writable=writable,
+        listings=tuple(_pinned(each, placement) for each in listings if each is not None),
+        placement=placement,
     )
+    for listed in resolved.listings:
+        _all_shards(listed, resolved, faults)
+    return (None if faults.found else resolved), faults.found
 
 
 def plural(name: str) -> str:
@@ -189,6 +195,77 @@ def _paths(fields: Iterable[str], columns: Sequence[Column], name: str, faults: 
         else:
             found.append(column)
     return tuple(found)
+
+
+# -- shards
+
+
+def _placement(
+    table: Table[Any, Any],
+    key: tuple[Column, ...],
+    tenant: Column | None,
+    uniques: Sequence[tuple[tuple[Column, ...], Unique]],
+    columns: Sequence[Column],
+    faults: Faults,
+) -> Placement | None:
+    if table.shard_by is None:
+        if table.scatter is not None:
+            faults.add("table-shard", "scatter without shard_by", "Leave it out: all rows are in one place.")
+        return None
+    found = _fields(table.shard_by, "shard", table.shape.__name__, columns, faults)
+    if not found:
+        return None
+    column = found[0]
+    value = column.value
+    if len(found) > 1 or value.nullable or value.members is not None or value.kind not in SHARD_KINDS:
+        mend = "Shard by one field that is always there: an id, text or an integer."
+        faults.add("table-shard", f"shard_by names {', '.join(map(_dotted, found))}", mend)
+        return None
+    name = _dotted(column)
+    if column not in key and column != tenant and [each.value.kind for each in key] != [Kind.UUID]:
+        faults.add(
+            "table-shard",
+            f"a row can not be found by its key: {name}, which it is sharded by, is not part of that",
+            f"Add {name} to the key, or make the key an id from ctx.new_id(beside={name}).",
+        )
+    for fields, _ in uniques:
+        if column not in fields and column != tenant:
+            faults.add(
+                "table-shard",
+                f"unique {', '.join(map(_dotted, fields))}: rows on other shards can not be seen",
+                f"Add {name} to it, or keep a table that is sharded by what is unique and claim the value there first.",
+            )
+    for selection in table.selections:
+        mend = "Write a listing, or keep a table for it that events fill."
+        faults.add("table-shard", f"selection {selection.name} would see one node only", mend, selection.place)
+    return Placement(f"{table.module.name}.{table.shape.__name__}", column, key, tenant, table.scatter)
+
+
+SHARD_KINDS = (Kind.UUID, Kind.TEXT, Kind.INTEGER)
+
+
+def _pinned(listing: ResolvedListing, placement: Placement | None) -> ResolvedListing:
+    if placement is None:
+        return listing
+    for column, other in equalities(listing.node):
+        if column == placement.column and isinstance(other, Argument) and not other.optional:
+            return msgspec.structs.replace(listing, pinned=other.index)
+    return listing
+
+
+def _all_shards(listing: ResolvedListing, table: ResolvedTable, faults: Faults) -> None:
+    """Find fault with a list that one shard does not have, where nobody said that all may be asked."""
+    placement = table.placement
+    if placement is None or placement.scatter or listing.pinned is not None or placement.column == table.tenant:
+        return
+    name = _dotted(placement.column)
+    faults.add(
+        "table-shard",
+        f"listing {listing.declared.name} reads every shard",
+        f"Compare {name} with an argument that is always there, or write Table(..., scatter=NODES) to let one read ask "
+        "so many nodes at most.",
+        listing.declared.place,
+    )
 
 
 # -- listings

@@ -18,6 +18,7 @@ from trivet.data.expression import Argument, equalities
 from trivet.data.mapping import Column
 from trivet.data.resolve import Order, ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
+from trivet.data.sharding.tables import SHARD_COLUMN
 from trivet.data.sqltypes import sql_type
 
 MAX_IDENTIFIER = 63
@@ -43,6 +44,7 @@ def table_of(resolved: ResolvedTable, dialect: Dialect, metadata: sa.MetaData) -
             )
             for column in resolved.columns
         ),
+        *_shard_column(resolved),
         schema=schema,
         **strict,
     )
@@ -50,7 +52,17 @@ def table_of(resolved: ResolvedTable, dialect: Dialect, metadata: sa.MetaData) -
         _add_index(table, ascending(columns), unique=True)
     for order in index_orders(resolved):
         _add_index(table, order, unique=False)
+    if resolved.placement is not None:  # a shard that moves is read in the order of its keys
+        keys = [table.c[column.name] for column in resolved.key]
+        sa.Index(short(f"ix_{table.name}{SHARD_COLUMN}"), table.c[SHARD_COLUMN], *keys)
     return table
+
+
+def _shard_column(resolved: ResolvedTable) -> list[sa.Column[int]]:
+    if resolved.placement is None:
+        return []
+    integer = sa.SmallInteger().with_variant(sa.Integer(), "sqlite")  # the only one that a strict table takes
+    return [sa.Column(SHARD_COLUMN, integer, nullable=False)]
 
 
 def ascending(columns: tuple[Column, ...]) -> Order:
@@ -91,12 +103,18 @@ def _begins(order: Order, other: Order) -> bool:
     return order == other[: len(order)]
 
 
+def short(name: str) -> str:
+    """Return a name that PostgreSQL keeps as it is."""
+    if len(name.encode()) <= MAX_IDENTIFIER:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name.encode()[: MAX_IDENTIFIER - 9].decode(errors='ignore')}_{digest}"
+
+
 def _add_index(table: sa.Table, order: Order, *, unique: bool) -> None:
     names = "_".join(column.name for column, _ in order)
     ways = "".join("d" if down else "a" for _, down in order)
     name = f"{'uq' if unique else 'ix'}_{table.name}_{names}" + (f"_{ways}" if "d" in ways else "")
-    if len(name.encode()) > MAX_IDENTIFIER:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-        name = f"{name.encode()[: MAX_IDENTIFIER - 9].decode(errors='ignore')}_{digest}"
+    name = short(name)
     parts = [table.c[column.name].desc() if down else table.c[column.name] for column, down in order]
     sa.Index(name, *parts, unique=unique)  # attaches itself to the table of its columns

@@ -31,7 +31,8 @@ from trivet.data.mapping import value_at
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from trivet.data.plan import TablePlan
+    from trivet.data.database import Session
+    from trivet.data.plan import ListingPlan, Query, TablePlan
     from trivet.data.selection import Rows
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -108,6 +109,10 @@ class Table(Generic[T, K]):
         tenant: Names the field that holds the row's tenant.
         readable: Who may read a row; `PUBLIC` for everybody. Required.
         writable: Who may add, change and remove a row; `PUBLIC` for everybody. Required.
+        shard_by: Names the field that decides on which server a row is. Rows of all tables with the same value are
+            together, and a command changes what is together. The key has that field in it, or carries its shard: an
+            id that was made with ``ctx.new_id(beside=value)``, or by a command that is on that shard already.
+        scatter: How many servers one read of this table may ask that is not of one shard; none, when absent.
     """
 
     def __init__(
@@ -122,6 +127,8 @@ class Table(Generic[T, K]):
         tenant: Callable[[T], str] | None = None,
         readable: Rule[T] | None = None,
         writable: Rule[T] | None = None,
+        shard_by: Callable[[T], Any] | None = None,
+        scatter: int | None = None,
     ) -> None:
         self.module = module
         self.shape = shape
@@ -132,6 +139,8 @@ class Table(Generic[T, K]):
         self.tenant = tenant
         self.readable = readable
         self.writable = writable
+        self.shard_by = shard_by
+        self.scatter = scatter
         self.listings: list[Listing[T, ...]] = []
         self.selections: list[Selection[Any, ...]] = []
         self.place = place_of_caller()
@@ -194,7 +203,8 @@ class Table(Generic[T, K]):
         """Return the row, or ``None`` where there is none that the caller may read."""
         plan = plan_of(ctx, self)
         query = plan.get[plan.readable.choose(ctx)]
-        rows = await session_of(ctx, self).fetch(query.statement, query.values(ctx, plan.key.parts(key)))
+        session = self._session(ctx, plan, key)
+        rows = await session.fetch(query.statement, query.values(ctx, plan.key.parts(key)))
         return plan.mapping.decode(rows)[0] if rows else None
 
     async def get_many(self, ctx: Read, keys: Sequence[K], /) -> list[T | None]:
@@ -218,7 +228,7 @@ class Table(Generic[T, K]):
         """
         plan = plan_of(ctx, self)
         query = plan.lock[plan.readable.choose(ctx)]
-        session = session_of(ctx, self, write=True)
+        session = self._session(ctx, plan, key, write=True)
         rows = await session.fetch(query.statement, query.values(ctx, plan.key.parts(key)))
         if not rows:
             raise self._missing(key)
@@ -239,9 +249,37 @@ class Table(Generic[T, K]):
         session = session_of(ctx, self)
         if not keys:
             return []
-        rows = await session.fetch(query.statement, query.values(ctx, (list(dict.fromkeys(keys)),)))
+        distinct = list(dict.fromkeys(keys))
+        if not plan.routed:
+            rows = await session.fetch(query.statement, query.values(ctx, (distinct,)))
+        else:
+            rows = await self._routed_many(ctx, plan, session, distinct, query)
         found = {plan.key.of(row): row for row in plan.mapping.decode(rows)}
         return [found.get(key) for key in keys]
+
+    async def _routed_many(self, ctx: Read, plan: TablePlan[T], session: Any, keys: list[K], query: Query) -> list[Any]:
+        shards = {key: plan.shard_of(ctx, key) for key in keys}
+        places = set(shards.values())
+        if len(places) == 1 or session.writes:
+            for place in places:
+                session.on(place)  # refuses what is on a second shard
+            return await session.on(places.pop()).fetch(query.statement, query.values(ctx, (keys,)))  # type: ignore[no-any-return]  # sharded sessions are known where there are shards
+        parts = await session.ask_all(
+            query.statement,
+            lambda there: query.values(ctx, ([key for key in keys if shards[key] in there],)),
+            self._fan_out(plan),
+            places,
+        )
+        return [row for part in parts for row in part]
+
+    def _fan_out(self, plan: TablePlan[T]) -> int:
+        scatter = plan.placement.scatter if plan.placement is not None else None
+        if not scatter:
+            raise RuntimeError(
+                f"{self!r}: this read is not of one shard: write Table(..., scatter=NODES) to let one read ask so many "
+                "nodes at most"
+            )
+        return scatter
 
     async def page(
         self, ctx: Read, listing: Listing[T, P], page: PageRequest, /, *args: P.args, **kwargs: P.kwargs
@@ -263,14 +301,23 @@ class Table(Generic[T, K]):
         arguments = lists.arguments(*args, **kwargs)
         limit = page.limit
         context = lists.context(arguments)
+        shard = lists.shard(ctx, arguments) if plan.routed else None
+        every = shard is None and plan.placement is not None
         if page.page_token is None:
-            query = lists.first[lists.variant(arguments)][plan.readable.choose(ctx)]
+            queries = lists.all_first if every else lists.first
             own: tuple[Any, ...] = (*arguments, limit + 1)
         else:
-            query = lists.next[lists.variant(arguments)][plan.readable.choose(ctx)]
+            queries = lists.all_next if every else lists.next
             after = pagetoken.read(page.page_token, lists.token_type, context, plan.signing_key)
             own = (*arguments, *after, limit + 1)
-        rows = await session_of(ctx, self).fetch(query.statement, query.values(ctx, own))
+        query = queries[lists.variant(arguments)][plan.readable.choose(ctx)]
+        session: Any = session_of(ctx, self)
+        if every:
+            values = lambda shards: query.values(ctx, (*own, shards))  # noqa: E731 - used once
+            rows = lists.merged(await session.ask_all(query.statement, values, self._fan_out(plan)))
+        else:
+            session = session.on(shard) if plan.routed else session
+            rows = await session.fetch(query.statement, query.values(ctx, own))
         return self._page(plan, lists, rows, page, context)
 
     async def page_by(
@@ -309,7 +356,10 @@ class Table(Generic[T, K]):
         arguments = lists.arguments(distinct[0], *args, **kwargs)
         query = lists.by_parent(arguments)[plan.readable.choose(ctx)]
         limit = page.limit
-        rows = await session.fetch(query.statement, query.values(ctx, (distinct, *arguments[1:], limit + 1)))
+        if not plan.routed:
+            rows = await session.fetch(query.statement, query.values(ctx, (distinct, *arguments[1:], limit + 1)))
+        else:
+            rows = await self._routed_parents(ctx, plan, lists, query, session, distinct, (*arguments[1:], limit + 1))
         groups: dict[Any, list[Any]] = {}
         for row in rows:
             groups.setdefault(row[-1], []).append(row[:-1])
@@ -320,6 +370,32 @@ class Table(Generic[T, K]):
             for parent in distinct
         }
         return [pages[parent] for parent in parents]
+
+    async def _routed_parents(
+        self,
+        ctx: Read,
+        plan: TablePlan[T],
+        lists: ListingPlan,
+        query: Query,
+        session: Any,
+        parents: list[Any],
+        rest: tuple[Any, ...],
+    ) -> list[Any]:
+        shards = {parent: lists.shard_of_parent(ctx, parent) for parent in parents}
+        places = set(shards.values())
+        if plan.placement is not None and None in places:
+            raise RuntimeError(f"{self!r}: page_by needs lists whose parent is the shard key; page each by itself")
+        if len(places) == 1 or session.writes:
+            for place in places:
+                session.on(place)
+            return await session.on(places.pop()).fetch(query.statement, query.values(ctx, (parents, *rest)))  # type: ignore[no-any-return]  # sharded sessions are known where there are shards
+        parts = await session.ask_all(
+            query.statement,
+            lambda there: query.values(ctx, ([each for each in parents if shards[each] in there], *rest)),
+            self._fan_out(plan),
+            places,
+        )
+        return [row for part in parts for row in part]
 
     def _page(self, plan: TablePlan[T], lists: Any, rows: list[Any], request: PageRequest, context: bytes) -> Page[T]:
         def token(item: T) -> str:
@@ -342,9 +418,12 @@ class Table(Generic[T, K]):
             *args: The selection's arguments.
             **kwargs: The selection's arguments.
         """
-        selects = plan_of(ctx, self).selections[selection]
+        plan = plan_of(ctx, self)
+        selects = plan.selections[selection]
         query = selects.query(ctx)
-        rows = await session_of(ctx, self).fetch(query.statement, query.values(ctx, selects.arguments(*args, **kwargs)))
+        session: Any = session_of(ctx, self)
+        session = session.on(None) if plan.routed else session
+        rows = await session.fetch(query.statement, query.values(ctx, selects.arguments(*args, **kwargs)))
         decoded: list[R] = selects.decode(rows)
         return decoded
 
@@ -361,8 +440,11 @@ class Table(Generic[T, K]):
         plan = plan_of(ctx, self)
         session = session_of(ctx, self, write=True)
         self._permit(ctx, row)
+        values: Any = plan.mapping.encode(row)
+        if plan.routed:
+            session, values = self._placed(ctx, plan, session, row, values)
         try:
-            await session.execute(plan.insert, plan.mapping.encode(row))
+            await session.execute(plan.insert, values)
         except UniqueViolated as violated:
             raise self._taken(plan, violated, row) from violated
 
@@ -372,7 +454,10 @@ class Table(Generic[T, K]):
         session = session_of(ctx, self, write=True)
         for row in rows:
             self._permit(ctx, row)
-        encoded = [plan.mapping.encode(row) for row in rows]
+        encoded: list[Any] = [plan.mapping.encode(row) for row in rows]
+        if plan.routed:
+            for index, row in enumerate(rows):
+                session, encoded[index] = self._placed(ctx, plan, session, row, encoded[index])
         try:
             await session.execute_many(plan.insert, encoded)
         except UniqueViolated as violated:
@@ -394,6 +479,8 @@ class Table(Generic[T, K]):
         """
         plan = plan_of(ctx, self)
         session = session_of(ctx, self, write=True)
+        if plan.routed:
+            session, _ = self._placed(ctx, plan, session, row, ())
         if plan.versioned:
             expected = value_at(row, ("version",))
             row = msgspec.structs.replace(row, version=expected + 1)
@@ -419,12 +506,29 @@ class Table(Generic[T, K]):
             Conflict: It is not of that version any more.
         """
         plan = plan_of(ctx, self)
-        session = session_of(ctx, self, write=True)
+        session = self._session(ctx, plan, key, write=True)
         if version is not None and not plan.versioned:
             raise TypeError(f"{self!r} has no versions: its shape has no field `version: int`")
         query = (plan.delete if version is None else plan.delete_version)[plan.writable.choose(ctx)]
         if not await session.execute(query.statement, query.values(ctx, (*plan.key.parts(key), version))):
             raise await self._refusal(ctx, key)
+
+    # -- reaching
+
+    def _session(self, ctx: Read, plan: TablePlan[T], key: K, *, write: bool = False) -> Session:
+        """Return the session for the row with a key; where no table is sharded there is one for all."""
+        session: Any = session_of(ctx, self, write=write)
+        reached: Session = session.on(plan.shard_of(ctx, key)) if plan.routed else session
+        return reached
+
+    def _placed(
+        self, ctx: Read, plan: TablePlan[T], session: Any, row: T, values: tuple[Any, ...]
+    ) -> tuple[Session, tuple[Any, ...]]:
+        """Return the session for a row that is stored, and its values with its shard."""
+        if plan.placement is None:
+            return session.on(None), values
+        shard = plan.placement.of_row(ctx, row)
+        return session.on(shard), (*values, shard)
 
     # -- refusing
 

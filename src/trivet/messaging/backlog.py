@@ -67,13 +67,13 @@ class Counter:
     """Counts the backlog every quarter of a minute, or less often where counting takes long.
 
     Args:
-        database: The store.
+        databases: The store; several where tables are sharded.
         clock: Time.
         watcher: Is told.
     """
 
-    def __init__(self, database: Database, clock: Clock, watcher: Watcher) -> None:
-        self._database = database
+    def __init__(self, databases: Sequence[Database], clock: Clock, watcher: Watcher) -> None:
+        self._databases = databases
         self._clock = clock
         self._watcher = watcher
 
@@ -87,12 +87,30 @@ class Counter:
 
     async def count(self) -> None:
         """Count once."""
-        session = self._database.session(write=False, reads="primary")
-        try:
-            found = await backlog(session)
-        finally:
-            await session.close()
-        self._watcher.backlog(found, self._clock.now())
+        found: list[Backlog] = []
+        for database in self._databases:
+            session = database.session(write=False, reads="primary")
+            try:
+                found += await backlog(session)
+            finally:
+                await session.close()
+        self._watcher.backlog(together(found), self._clock.now())
+
+
+def together(found: Sequence[Backlog]) -> Sequence[Backlog]:
+    """Return one for each subscriber, of those that several databases have."""
+    by_name: dict[str, Backlog] = {}
+    for each in found:
+        other = by_name.get(each.subscriber, Backlog(subscriber=each.subscriber))
+        ages = [oldest for oldest in (each.oldest, other.oldest) if oldest is not None]
+        by_name[each.subscriber] = Backlog(
+            subscriber=each.subscriber,
+            waiting=each.waiting + other.waiting,
+            retrying=each.retrying + other.retrying,
+            dead=each.dead + other.dead,
+            oldest=min(ages, default=None),
+        )
+    return list(by_name.values())
 
 
 @cache

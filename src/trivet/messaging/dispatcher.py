@@ -24,11 +24,12 @@ from trivet.data.database import Contention, Database, Session
 from trivet.messaging import jobs
 from trivet.messaging.brief import briefly
 from trivet.messaging.deliveries import Batch, Claimed, Deliveries, LeaseLost, Queue
+from trivet.messaging.inbox import HandledBefore, handle_once
 from trivet.messaging.jobrun import JobRun
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.observer import Observer, Silent
 from trivet.messaging.retry import Again, RetryPolicy, Seconds, after_failure, idle
-from trivet.messaging.runner import Runner
+from trivet.messaging.runner import Runner, Settle
 from trivet.messaging.subscribers import Subscribers
 from trivet.messaging.tables import micros
 
@@ -70,6 +71,7 @@ class Dispatcher:
         clock: Time; leases of all processes are compared, so their clocks must agree to within the margin.
         observer: Is told what became of deliveries.
         options: How it works.
+        inbox: Whether handlers may change another database than the one that has their deliveries.
         chance: Random numbers in [0, 1), for jitter.
     """
 
@@ -82,6 +84,7 @@ class Dispatcher:
         clock: Clock | None = None,
         observer: Observer | None = None,
         options: DispatcherOptions | None = None,
+        inbox: bool = False,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
@@ -91,6 +94,7 @@ class Dispatcher:
         self._observer: Observer = observer or Silent()
         self._options = options or DispatcherOptions()
         self._chance = chance
+        self._inbox = inbox
         self._deliveries = Deliveries(subscribers.ids)
         self._process = uuid4().hex
         self._claims = 0
@@ -225,13 +229,27 @@ class Dispatcher:
         if message.kind is MessageKind.JOB:
             await self._run_job(claimed)
             return
-        settled = False
+        settled = elsewhere = False
 
         async def settle(session: Session) -> None:
-            nonlocal settled
-            await self._deliveries.settle(session, claimed)
+            nonlocal settled, elsewhere
+            if self._inbox:
+                elsewhere = not await handle_once(session, self._database, claimed, self._now())
+            if not elsewhere:
+                await self._deliveries.settle(session, claimed)
             settled = True
 
+        try:
+            await self._run_handler(claimed, settle)
+        except HandledBefore:
+            settled = elsewhere = True
+        if not settled:
+            raise NotSettled(f"{claimed.subscriber}: await settle(session) before the commit")
+        if elsewhere:
+            await briefly(self._database, lambda session: self._deliveries.settle(session, claimed))
+
+    async def _run_handler(self, claimed: Claimed, settle: Settle) -> None:
+        message = claimed.message
         async with asyncio.timeout(self._seconds(claimed.subscriber, message)):
             if message.kind is MessageKind.EVENT:
                 target = self._subscribers.event(claimed.subscriber, message.type)
@@ -240,8 +258,6 @@ class Dispatcher:
                 await self._runner.event(target.subscription, target.decode(message.payload), message, settle)
             else:
                 await self._runner.command(self._request(claimed), message, settle)
-        if not settled:
-            raise NotSettled(f"{claimed.subscriber}: await settle(session) before the commit")
 
     async def _run_job(self, claimed: Claimed) -> None:
         run = JobRun(self._database, self._deliveries, claimed, self._clock, JOB_LEASE_SECONDS)

@@ -13,6 +13,7 @@ from trivet.core.error import SERVER_FAULTS, Code, Error
 from trivet.core.job import JobError, JobProgress, JobState, JobStatus, code_name
 from trivet.core.shape import Struct
 from trivet.data.database import Row, Session
+from trivet.data.sharding.session import ShardedRead
 from trivet.messaging.message import Message
 from trivet.messaging.tables import instant, micros, tables
 
@@ -65,7 +66,8 @@ async def create(session: Session, message: Message) -> None:
 
 async def get(session: Session, id: UUID) -> JobRecord | None:
     """Return a job, ``None`` when there is none of that id or it ended too long ago."""
-    rows = await session.fetch(_statements().get, (str(id),))
+    fetch = session.fetch_anywhere if isinstance(session, ShardedRead) else session.fetch
+    rows = await fetch(_statements().get, (str(id),))
     return record_of(rows[0]) if rows else None
 
 

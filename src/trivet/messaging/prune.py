@@ -13,6 +13,7 @@ from trivet.core.error import Unavailable
 from trivet.core.shape import Struct
 from trivet.data import keys
 from trivet.data.database import Database, Session
+from trivet.data.sharding.tables import statements as handled
 from trivet.messaging import jobs
 from trivet.messaging.brief import briefly
 from trivet.messaging.deliveries import quoted
@@ -43,15 +44,23 @@ class Pruner:
         subscribers: The ids that this process knows.
         clock: Time.
         retention: How long to keep things.
+        inbox: Whether there is an inbox.
     """
 
     def __init__(
-        self, database: Database, subscribers: Sequence[str], clock: Clock, retention: timedelta = RETENTION
+        self,
+        database: Database,
+        subscribers: Sequence[str],
+        clock: Clock,
+        retention: timedelta = RETENTION,
+        *,
+        inbox: bool = False,
     ) -> None:
         self._database = database
         self._sql = _statements(tuple(subscribers))
         self._clock = clock
         self._retention = retention
+        self._inbox = inbox
 
     async def run(self) -> None:
         """Prune until cancelled; what fails is tried again at the next turn."""
@@ -75,6 +84,8 @@ class Pruner:
     async def _tidy(self, before: datetime, session: Session) -> None:
         await jobs.prune(session, before)
         await keys.prune(session, self._clock.now())
+        if self._inbox:
+            await session.execute(handled().prune, (micros(before),))
         await session.execute(self._sql.abandon, (micros(self._clock.now()), ABANDONED, micros(before)))
 
     async def _remove(self, after: int, upto: int, session: Session) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -32,6 +32,9 @@ from trivet.data import keys
 from trivet.data.database import Session
 from trivet.messaging.brief import briefly
 from trivet.runtime import Runtime
+
+if TYPE_CHECKING:
+    from trivet.data.sharding.session import ShardedWrite
 
 DETERMINISTIC = frozenset(
     {
@@ -52,6 +55,14 @@ MARGIN = timedelta(seconds=10)
 """How much longer a lease lasts than its command may take."""
 
 REPLAYED = (b"idempotent-replayed", b"true")
+
+
+class KeptBefore(Exception):
+    """The request was answered before; ends the handler that runs for it again."""
+
+    def __init__(self, kept: keys.Kept) -> None:
+        super().__init__("the idempotency key was used before")
+        self.kept = kept
 
 
 class Stored(Struct):
@@ -77,7 +88,34 @@ def idempotency(operation: Operation[..., Any] | None, runtime: Runtime, next: H
     def keyed(call: Call) -> Awaitable[Outcome]:
         return next(call) if call.idempotency_key is None else once(call)
 
+    async def once_on_its_shard(call: Call) -> Outcome:
+        """Take the key where the transaction turns out to be: before the handler reaches a row nobody knows."""
+        use, session, now = records.use(call), cast("ShardedWrite", call.work.session), runtime.clock.now()
+
+        async def take(inner: Session, shard: int | None) -> None:
+            kept = await keys.take(inner, use, now, shard)
+            if kept is not None:
+                raise KeptBefore(kept)
+
+        session.first(take)
+        try:
+            async with call.work.attempt():
+                outcome = await next(call)
+                await session.begin()  # also where the handler did not, or caught what this raises
+        except KeptBefore as before:
+            return await records.replay(call, use, before.kept)
+        except Error as error:
+            if session.place is None or not deterministic(error):
+                raise  # what was decided without the store is decided again
+            await keys.keep(session, use, stored_error(error))
+            await call.work.commit()
+            raise
+        await keys.keep(session, use, stored_result(outcome.value))
+        return outcome
+
     async def once(call: Call) -> Outcome:
+        if runtime.sharded:
+            return await once_on_its_shard(call)
         use = records.use(call)
         session: Session = call.work.session
         kept = await keys.take(session, use, runtime.clock.now())

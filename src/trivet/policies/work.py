@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -32,6 +32,9 @@ from trivet.data.database import Reads, Session
 from trivet.messaging.jobs import queued
 from trivet.messaging.message import Message, MessageKind
 from trivet.runtime import Runtime
+
+if TYPE_CHECKING:
+    from trivet.data.sharding.session import ShardedWrite
 
 T = TypeVar("T")
 
@@ -135,9 +138,16 @@ class UnitOfWork:
         """What the app compiled for its tables."""
         return self.runtime.plans
 
-    def new_id(self) -> UUID:
-        """Return a new identifier."""
-        return self.runtime.clock.new_id()
+    def new_id(self, shard: int | None = None) -> UUID:
+        """Return a new identifier, of a logical shard; where tables are sharded and none is named, of this work's."""
+        runtime = self.runtime
+        if shard is None:
+            if not runtime.sharded:
+                return runtime.clock.new_id()
+            call, session = self._call, cast("ShardedWrite", self.session)
+            key = call.idempotency_key
+            shard = session.new_shard(None if key is None else f"{call.tenant}/{call.principal.subject}/{key}")
+        return runtime.clock.new_id(shard)
 
     def log(self, module: Module) -> Log:
         """Return the log that names the module and the request."""

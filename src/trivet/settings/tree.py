@@ -5,6 +5,7 @@ The docstrings are the reference: ``trivet config explain``, the JSON Schema and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -122,6 +123,8 @@ class DatabaseSettings(Struct):
             from the primary.
         session_record: Where it is kept what callers wrote lately that send no `Consistency-Token`. With `none` they
             read from the primary; `memory` is right where one process serves all of their requests.
+        shards: Further databases that shards of sharded tables are on, as `name=postgresql://...` with white space
+            between; the one of `url` is called `home`. PostgreSQL only.
     """
 
     url: Url = Url("sqlite:///trivet.db")
@@ -138,11 +141,29 @@ class DatabaseSettings(Struct):
     replica_lag_size: Size = 8 * 1024 * 1024
     replica_wait: Annotated[float, Meta(ge=0, le=60)] = 0.1
     session_record: Literal["none", "memory"] = "none"
+    shards: Url | None = None
 
     @property
     def private(self) -> bool:
         """Whether each process has a database of its own."""
         return self.url.reveal() in ("sqlite://", "sqlite:///:memory:")
+
+    @property
+    def nodes(self) -> dict[str, Url]:
+        """The databases that shards can be on, by name.
+
+        Raises:
+            ValueError: `shards` is not written as it should be; the message has no secret in it.
+        """
+        nodes = {"home": self.url}
+        for number, each in enumerate("" if self.shards is None else self.shards.reveal().split(), 1):
+            name, _, url = each.partition("=")
+            if not re.fullmatch("[a-z][a-z0-9-]{0,62}", name) or "://" not in url:
+                raise ValueError(f"database.shards: number {number} is not written as name=postgresql://...")
+            if name in nodes:
+                raise ValueError(f"database.shards: two databases are called {name!r}")
+            nodes[name] = Url(url)
+        return nodes
 
 
 class RedisSettings(Struct):

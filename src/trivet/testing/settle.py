@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from trivet.app import Service
+from trivet.data.database import Database
 from trivet.messaging.deliveries import Deliveries
 
 PAUSE_SECONDS = 0.005
@@ -24,14 +25,18 @@ async def settle(service: Service, timeout: float) -> None:
         async with asyncio.timeout(timeout):
             while True:
                 runtime.wake()
-                session = runtime.database.session(write=False)
-                try:
-                    if await deliveries.next_due(session) is None:
-                        return
-                finally:
-                    await session.close()
+                if not [store for store in runtime.stores if await _waits(deliveries, store)]:
+                    return
                 await asyncio.sleep(PAUSE_SECONDS)
     except TimeoutError:
         raise TimeoutError(
             f"events or jobs still wait after {timeout:g} s: a handler fails each time (see the log) or does not end"
         ) from None
+
+
+async def _waits(deliveries: Deliveries, store: Database) -> bool:
+    session = store.session(write=False)
+    try:
+        return await deliveries.next_due(session) is not None
+    finally:
+        await session.close()

@@ -59,7 +59,7 @@ async def test_the_metrics_say_how_much_waits_for_how_long_and_what_was_given_up
     world = World(database, application())
     await world.create()
     metrics = Registry()
-    counter = Counter(database, world.clock, BacklogMetrics(metrics, world.subscribers.ids))
+    counter = Counter([database], world.clock, BacklogMetrics(metrics, world.subscribers.ids))
     await counter.count()
     assert 'trivet_outbox_deliveries{subscriber="shop.bill",state="dead",worker="0"} 0' in lines(metrics)
 

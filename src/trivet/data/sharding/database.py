@@ -1,0 +1,293 @@
+"""The database of an app with sharded tables: several nodes that look like one store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from trivet.core.clock import Deadline
+from trivet.core.consistency import Marks
+from trivet.core.sharding import SHARDS
+from trivet.data.database import Contention, Database, DatabaseUnavailable, Dialect, Reads, Row, Session
+from trivet.data.sharding.directory import HOME, Directory, dealt
+from trivet.data.sharding.session import ShardedRead, ShardedWrite
+from trivet.data.sharding.tables import statements, tables
+from trivet.data.statement import Statement
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+PATIENCE_SECONDS = 5.0
+"""How long whoever wants a shard waits while it changes nodes, unless its deadline comes first."""
+
+LOOK_SECONDS = 0.02
+"""The first pause between two looks for a shard that nobody holds; it doubles up to a quarter of a second."""
+
+FILLING = 0x7472_6976_6576
+"""The advisory lock that whoever fills an empty directory holds."""
+
+
+class ShardedDatabase:
+    """Nodes that look like one store.
+
+    Args:
+        nodes: The database of each node by its name; one of them is called ``home``. On SQLite that is the only one:
+            all shards are in one file, and what is refused elsewhere is refused there.
+
+    Attributes:
+        nodes: As given.
+        home: The node of everything that is not sharded.
+        directory: Where the shards are, as this process knows it.
+    """
+
+    def __init__(self, nodes: Mapping[str, Database]) -> None:
+        self.nodes = dict(nodes)
+        self.home = self.nodes[HOME]
+        self.dialect: Dialect = self.home.dialect
+        self.directory = Directory(self.home, self.nodes)
+        self.moves = self.dialect == "postgresql"
+        """Whether shards can be on other nodes; where not, nothing has to be asked."""
+
+    def __repr__(self) -> str:
+        return f"ShardedDatabase({', '.join(self.nodes)})"
+
+    # -- life
+
+    async def open(self) -> None:
+        """Open every node; raises what their `open` raises."""
+        async with AsyncExitStack() as stack:
+            for database in self.nodes.values():
+                await database.open()
+                stack.push_async_callback(database.close)
+            stack.pop_all()
+
+    async def close(self) -> None:
+        """Close every node."""
+        for database in self.nodes.values():
+            await database.close()
+
+    async def create(self, tables: Sequence[sa.Table]) -> None:
+        """Create the tables on every node, so that a shard can go anywhere; then fill an empty directory."""
+        for database in self.nodes.values():
+            await database.create(tables)
+        await self._ready()
+
+    async def check(self, tables: Sequence[sa.Table]) -> None:
+        """Check the tables on every node; then fill an empty directory."""
+        for database in self.nodes.values():
+            await database.check(tables)
+        await self._ready()
+
+    async def ping(self) -> None:
+        """Return when the home database has answered: a node that is down is no reason to serve nothing at all."""
+        await self.home.ping()
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Listen on every node."""
+        for database in self.nodes.values():
+            database.listen(wake)
+
+    def tell(self) -> None:
+        """Tell on every node."""
+        for database in self.nodes.values():
+            database.tell()
+
+    async def _ready(self) -> None:
+        if self.moves:
+            await self._fill()
+            await self.directory.refresh()
+
+    async def _fill(self) -> None:
+        """Deal the shards out to the nodes, where that was never done; nodes learn it first, the directory last."""
+        import sqlalchemy as sa
+        from sqlalchemy.dialects.postgresql import insert
+
+        shard, held = tables().shard, tables().held
+        home = self.home.session(write=True)
+        try:
+            if await home.fetch(Statement(sa.select(shard.c.logical).limit(sa.literal_column("1"))), ()):
+                return
+            await home.fetch(Statement(sa.text(f"SELECT pg_advisory_xact_lock({FILLING})")), ())
+            if await home.fetch(Statement(sa.select(shard.c.logical).limit(sa.literal_column("1"))), ()):
+                return
+            nodes = dealt(SHARDS, self.nodes)
+            for name, database in self.nodes.items():
+                rows = [(logical, 1, True, True) for logical in range(SHARDS) if nodes[logical] == name]
+                if not rows:
+                    continue
+                session = home if database is self.home else database.session(write=True)
+                names: tuple[str, ...] = ("logical", "epoch", "open", "here")
+                new = insert(held).values({each: sa.bindparam(each) for each in names}).on_conflict_do_nothing()
+                await session.execute_many(Statement(new, names), rows)
+                if session is not home:
+                    await session.commit()
+                    await session.close()
+            where = [(logical, nodes[logical], 1, "serving") for logical in range(SHARDS)]
+            names = ("logical", "node", "epoch", "step")
+            await home.execute_many(
+                Statement(sa.insert(shard).values({name: sa.bindparam(name) for name in names}), names), where
+            )
+            await home.commit()
+        finally:
+            await home.close()
+
+    # -- sessions
+
+    def session(
+        self,
+        *,
+        write: bool,
+        deadline: Deadline | None = None,
+        reads: Reads = "session",
+        snapshot: bool = False,
+        after: Marks | None = None,
+    ) -> Session:
+        """Return a session; where it runs is decided by the first row that it is used for."""
+        if write:
+            return ShardedWrite(self, deadline)
+        return ShardedRead(self, deadline, reads, snapshot, after)
+
+    async def claim(self, shard: int, deadline: Deadline | None) -> tuple[Session, Database]:
+        """Begin a transaction on the node that holds the shard, which it keeps until then, and return both.
+
+        Raises:
+            Contention: The shard is changing nodes, and that takes longer than can be waited for.
+        """
+        waiting = self.waiting(deadline)
+        while True:
+            node, epoch = self.directory.nodes[shard], self.directory.epochs[shard]
+            session = self.nodes[node].session(write=True, deadline=deadline)
+            if not self.moves:
+                return session, self.nodes[node]
+            try:
+                rows = await session.fetch(statements().claim, (shard,))
+                if rows and rows[0][0] == epoch:
+                    return session, self.nodes[node]
+            except BaseException:
+                await session.close()
+                raise
+            await session.close()
+            await waiting.look()
+
+    def waiting(self, deadline: Deadline | None) -> Waiting:
+        """Return what waits for a shard that is on its way."""
+        return Waiting(self, deadline)
+
+    async def holds(self, session: Session, shards: Sequence[int], epochs: int) -> bool:
+        """Return whether the session's node holds all of the shards, of the same epochs as the directory has.
+
+        Args:
+            session: Of a node; what it read before was the truth then.
+            shards: Logical shards.
+            epochs: The sum of their epochs.
+        """
+        if not self.moves:
+            return True
+        [(count, total)] = await session.fetch(statements().check, (list(shards),))
+        return bool(count == len(shards) and total == epochs)
+
+    async def ask_all(
+        self,
+        statement: Statement,
+        values: Callable[[list[int]], Sequence[Any]],
+        most: int,
+        deadline: Deadline | None,
+        among: Collection[int] | None = None,
+    ) -> list[list[Row]]:
+        """Run a reading statement on every node that has shards, at the same time, and return the rows of each.
+
+        Each row of a shard that was on its way from one node to another is answered by exactly one of them.
+
+        Args:
+            statement: Guarded by a list of shards.
+            values: Returns its values for the shards of a node.
+            most: How many nodes may be asked.
+            deadline: Bounds all of it.
+            among: The shards to look at; all of them when absent.
+
+        Raises:
+            DatabaseUnavailable: There are more nodes than that, or the nodes can not be reached.
+            Contention: Shards kept changing nodes.
+        """
+        waiting = self.waiting(deadline)
+        while True:
+            parts = self.directory.by_node(among)
+            if len(parts) > most:
+                raise DatabaseUnavailable.because(
+                    f"a read that is declared with scatter={most} would have to ask {len(parts)} nodes: raise it, "
+                    "or find the rows by their shard key"
+                )
+            epochs = self.directory.epochs
+            asked = [
+                self._ask(node, statement, values(shards), shards, sum(map(epochs.__getitem__, shards)), deadline)
+                for node, shards in parts.items()
+            ]
+            answers = await together(asked)
+            if all(answer is not None for answer in answers):
+                return [answer for answer in answers if answer is not None]
+            await waiting.look()
+
+    async def _ask(
+        self,
+        node: str,
+        statement: Statement,
+        values: Sequence[Any],
+        shards: list[int],
+        epochs: int,
+        deadline: Deadline | None,
+    ) -> list[Row] | None:
+        session = self.nodes[node].session(write=False, deadline=deadline, reads="primary")
+        try:
+            rows = await session.fetch(statement, values)
+            return rows if await self.holds(session, shards, epochs) else None
+        finally:
+            await session.close()
+
+
+class Waiting:
+    """Looks where a shard has gone, again and again, as long as there is time.
+
+    Args:
+        database: Whose directory is refreshed.
+        deadline: Of whoever waits.
+    """
+
+    __slots__ = ("_database", "_deadline", "_pause", "_until")
+
+    def __init__(self, database: ShardedDatabase, deadline: Deadline | None) -> None:
+        self._database = database
+        self._deadline = deadline
+        self._pause = 0.0
+        self._until = 0.0
+
+    async def look(self) -> None:
+        """Refresh the directory; from the second time on after a pause.
+
+        Raises:
+            Contention: There is no time left.
+        """
+        now = asyncio.get_running_loop().time()
+        if not self._pause:
+            self._until = now + PATIENCE_SECONDS
+            if self._deadline is not None:
+                self._until = min(self._until, now + self._deadline.remaining() * 0.8)
+            self._pause = LOOK_SECONDS
+        elif now + self._pause > self._until:
+            raise Contention(retry_after=1)
+        else:
+            await asyncio.sleep(self._pause)
+            self._pause = min(self._pause * 2, 0.25)
+        await self._database.directory.refresh()
+
+
+async def together(coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Run them at the same time; when one fails, the others are cancelled and its error is raised as itself."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,412 @@
+"""A unit of work over nodes: a transaction is on one shard, reads go wherever each row is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from trivet.core.clock import Deadline
+from trivet.core.consistency import Marks
+from trivet.core.sharding import SHARDS, logical_of
+from trivet.data.database import Database, Reads, Row, Session, TransactionFailed
+from trivet.data.sharding.directory import HOME
+
+if TYPE_CHECKING:
+    from trivet.data.sharding.database import ShardedDatabase
+    from trivet.data.statement import Statement
+
+HOME_PLACE = -1
+"""The place of everything that is not sharded."""
+
+
+def any_shard() -> int:
+    """Return a logical shard at random."""
+    return random.randrange(SHARDS)  # noqa: S311 - spreads rows, protects nothing
+
+
+class SecondShard(RuntimeError):
+    """A transaction that is on one shard was to read or change something elsewhere."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(
+            f"this transaction is on {_named(first)} and can not reach {_named(second)}: keep what changes together "
+            "under one shard key, or emit an event, ctx.send a command or write a job for the other part"
+        )
+
+
+def _named(place: int) -> str:
+    return "what is not sharded (the home database)" if place == HOME_PLACE else f"logical shard {place}"
+
+
+class ShardedWrite:
+    """One transaction, on the place that it first reached: a logical shard, or what is not sharded.
+
+    Args:
+        database: The nodes.
+        deadline: Bounds every statement.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_closed",
+        "_database",
+        "_deadline",
+        "_first",
+        "_inner",
+        "_marks",
+        "_new",
+        "_node",
+        "_place",
+        "_turn",
+    )
+
+    writes = True
+
+    def __init__(self, database: ShardedDatabase, deadline: Deadline | None) -> None:
+        self._database = database
+        self._deadline = deadline
+        self._place: int | None = None
+        self._node: Database | None = None
+        self._inner: Session | None = None
+        self._first: Callable[[Session, int | None], Awaitable[None]] | None = None
+        self._broken: Exception | None = None
+        self._marks: list[_Mark] = []
+        self._new: int | None = None
+        self._turn = asyncio.Lock()
+        self._closed = False
+
+    # -- where it is
+
+    @property
+    def place(self) -> int | None:
+        """The logical shard of this transaction; `HOME_PLACE` for what is not sharded, ``None`` before it is known."""
+        return self._place
+
+    def on(self, shard: int | None) -> Session:
+        """Return this transaction, for a row of a logical shard, or with ``None`` for what is not sharded.
+
+        Raises:
+            SecondShard: It is elsewhere already.
+        """
+        wanted = HOME_PLACE if shard is None else shard
+        if self._place is None and self._node is None:
+            self._place = wanted
+        elif self._place != wanted:
+            raise SecondShard(HOME_PLACE if self._place is None else self._place, wanted)
+        return self
+
+    def joins(self, node: Database) -> bool:
+        """Return whether this transaction is on a node; one that has reached nothing yet is from now on."""
+        if self._inner is None and self._place in (None, HOME_PLACE):
+            self._node = node if self._place is None else self._database.home
+        return self._node is node
+
+    def first(self, act: Callable[[Session, int | None], Awaitable[None]]) -> None:
+        """Do something before everything else in the transaction, wherever that will be; it gets the shard.
+
+        What it raises, every statement raises from then on.
+        """
+        self._first = act
+
+    def new_shard(self, key: str | None) -> int:
+        """Return the logical shard for an identifier that is made now: the one that this transaction is on.
+
+        Where that is open, all that is made belongs together. A request that is repeated with its key chooses as it did
+        before, so that it comes to where the record of the key is; one without a key chooses at random.
+        """
+        if self._place is not None and self._place != HOME_PLACE:
+            return self._place
+        if self._new is None:
+            self._new = any_shard() if key is None else logical_of(key)
+        return self._new
+
+    async def begin(self) -> None:
+        """Begin, where nothing has; then on the home database."""
+        await self._begun()
+
+    async def _begun(self) -> Session:
+        if self._broken is not None:
+            raise self._broken
+        if self._closed:
+            raise TransactionFailed
+        if self._inner is not None:
+            return self._inner
+        async with self._turn:
+            if self._inner is None:
+                inner = await self._claimed()
+                self._inner = inner
+                try:
+                    if self._first is not None:
+                        await self._first(inner, None if self._place == HOME_PLACE else self._place)
+                    for mark in self._marks:
+                        await mark.enter(inner)
+                except Exception as error:
+                    self._broken = error
+                    raise
+            return self._inner
+
+    async def _claimed(self) -> Session:
+        database = self._database
+        if self._place is None and self._node is None:
+            self._place = HOME_PLACE
+        if self._place is None or self._place == HOME_PLACE:
+            node = self._node = self._node or database.home
+            return node.session(write=True, deadline=self._deadline)
+        inner, self._node = await database.claim(self._place, self._deadline)
+        return inner
+
+    # -- as every session
+
+    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
+        """Run a statement and return its rows; see `Session.fetch`."""
+        return await (await self._begun()).fetch(statement, values)
+
+    async def execute(self, statement: Statement, values: Sequence[Any]) -> int:
+        """Run a statement and return how many rows it changed; see `Session.execute`."""
+        return await (await self._begun()).execute(statement, values)
+
+    async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
+        """Run a statement once for each sequence of values; see `Session.execute_many`."""
+        await (await self._begun()).execute_many(statement, values)
+
+    async def ask_all(self, *_: Any) -> NoReturn:
+        """Refuse: a transaction is on one shard."""
+        raise RuntimeError(
+            "a command can not read across shards: its transaction is on one. Read in a query, or find the rows by "
+            "their shard key"
+        )
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo what happened inside when it raises; where nothing has begun yet, it begins with the transaction."""
+        mark = _Mark()
+        self._marks.append(mark)
+        if self._inner is not None:
+            await mark.enter(self._inner)
+        try:
+            yield
+        except BaseException as error:
+            self._marks.remove(mark)
+            await mark.leave(error)
+            raise
+        self._marks.remove(mark)
+        await mark.leave(None)
+
+    async def commit(self) -> None:
+        """Make everything durable, or keep nothing; see `Session.commit`."""
+        if self._inner is not None:
+            await self._inner.commit()
+
+    async def rollback(self) -> None:
+        """Undo everything; the next statement begins anew, anywhere."""
+        inner, self._inner, self._place, self._node, self._broken = self._inner, None, None, None, None
+        if inner is not None:
+            await inner.rollback()
+            await inner.close()
+
+    async def seen(self) -> Marks:
+        """Return what this transaction has seen; see `Session.seen`."""
+        return () if self._inner is None else await self._inner.seen()
+
+    async def close(self) -> None:
+        """Return what is borrowed; an open transaction is rolled back."""
+        self._closed = True
+        if self._inner is not None:
+            await self._inner.close()
+
+    async def driver_connection(self) -> Any:
+        """Return the driver's connection with this transaction open on it."""
+        return await (await self._begun()).driver_connection()
+
+
+class _Mark:
+    """A savepoint that begins when its transaction does."""
+
+    __slots__ = ("entered",)
+
+    def __init__(self) -> None:
+        self.entered: AbstractAsyncContextManager[None] | None = None
+
+    async def enter(self, session: Session) -> None:
+        context = session.savepoint()
+        await context.__aenter__()
+        self.entered = context
+
+    async def leave(self, error: BaseException | None) -> None:
+        if self.entered is None:
+            return
+        if error is None:
+            await self.entered.__aexit__(None, None, None)
+            return
+        with suppress(type(error)):  # a savepoint raises again what it was left with
+            await self.entered.__aexit__(type(error), error, error.__traceback__)
+
+
+class ShardedRead:
+    """Reads: each goes to the node of its row. A snapshot is of one place, as a transaction is.
+
+    Args:
+        database: The nodes.
+        deadline: Bounds every statement.
+        reads: Which copies of the home database may be used; shards are read at their primaries.
+        snapshot: Whether everything is seen as of one instant.
+        after: What the caller has seen of the home database.
+    """
+
+    __slots__ = ("_after", "_database", "_deadline", "_place", "_reads", "_sessions", "_snapshot")
+
+    writes = False
+
+    def __init__(
+        self,
+        database: ShardedDatabase,
+        deadline: Deadline | None,
+        reads: Reads,
+        snapshot: bool,
+        after: Marks | None,
+    ) -> None:
+        self._database = database
+        self._deadline = deadline
+        self._reads: Reads = reads
+        self._snapshot = snapshot
+        self._after = after
+        self._sessions: dict[tuple[str, bool], Session] = {}
+        self._place: int | None = None
+
+    def on(self, shard: int | None) -> Session:
+        """Return what reads a row of a logical shard, or with ``None`` what is not sharded.
+
+        Raises:
+            SecondShard: This is a snapshot, of another place.
+        """
+        place = HOME_PLACE if shard is None else shard
+        if self._snapshot:
+            if self._place is None:
+                self._place = place
+            elif self._place != place:
+                raise SecondShard(self._place, place)
+        return self._home() if shard is None else _At(self, shard)
+
+    def _home(self) -> Session:
+        return self._session(HOME, of_shard=False)
+
+    def _session(self, node: str, *, of_shard: bool) -> Session:
+        known = self._sessions.get((node, of_shard))
+        if known is None:
+            known = self._sessions[node, of_shard] = self._database.nodes[node].session(
+                write=False,
+                deadline=self._deadline,
+                reads="primary" if of_shard else self._reads,
+                snapshot=self._snapshot,
+                after=None if of_shard else self._after,
+            )
+        return known
+
+    def new_shard(self, key: str | None) -> int:
+        """Return a logical shard for an identifier."""
+        return any_shard()
+
+    async def read(self, shard: int, statement: Statement, values: Sequence[Any]) -> list[Row]:
+        """Run a statement on the node that holds a shard.
+
+        Raises:
+            Contention: The shard is changing nodes, and that takes longer than can be waited for.
+        """
+        database = self._database
+        waiting = database.waiting(self._deadline)
+        while True:
+            node, epoch = database.directory.nodes[shard], database.directory.epochs[shard]
+            session = self._session(node, of_shard=True)
+            rows = await session.fetch(statement, values)
+            if await database.holds(session, (shard,), epoch):
+                return rows
+            if self._snapshot:  # is of a time when it was still there, or of a node where it never was
+                del self._sessions[node, True]
+                await session.close()
+            await waiting.look()
+
+    async def ask_all(
+        self,
+        statement: Statement,
+        values: Callable[[list[int]], Sequence[Any]],
+        most: int,
+        among: Collection[int] | None = None,
+    ) -> list[list[Row]]:
+        """Run a statement on every node; see `ShardedDatabase.ask_all`."""
+        if self._snapshot:
+            raise RuntimeError("a snapshot is of one shard: leave snapshot=True out of an operation that reads all")
+        return await self._database.ask_all(statement, values, most, self._deadline, among)
+
+    async def fetch_anywhere(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
+        """Return the rows of the first node that has any: of what is kept where a command was, such as a job."""
+        for name in self._database.nodes:
+            rows = await self._session(name, of_shard=True).fetch(statement, values)
+            if rows:
+                return rows
+        return []
+
+    # -- as every session: what is not sharded
+
+    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
+        """Read what is not sharded; see `Session.fetch`."""
+        return await self._home().fetch(statement, values)
+
+    async def execute(self, statement: Statement, values: Sequence[Any]) -> int:
+        """Refuse: this session does not write."""
+        return await self._home().execute(statement, values)
+
+    async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
+        """Refuse: this session does not write."""
+        await self._home().execute_many(statement, values)
+
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """Refuse: this session does not write."""
+        return self._home().savepoint()
+
+    async def commit(self) -> None:
+        """End what was lent."""
+        await self.close()
+
+    async def rollback(self) -> None:
+        """End what was lent."""
+        await self.close()
+
+    async def seen(self) -> Marks:
+        """Return what was seen of the home database; shards have no copies that could be behind."""
+        home = self._sessions.get((HOME, False))
+        return () if home is None else await home.seen()
+
+    async def close(self) -> None:
+        """Return what is borrowed."""
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+    async def driver_connection(self) -> Any:
+        """Return a connection to the home database."""
+        return await self._home().driver_connection()
+
+
+class _At:
+    """A reading session, at one shard."""
+
+    writes = False
+
+    def __init__(self, whole: ShardedRead, shard: int) -> None:
+        self._whole = whole
+        self._shard = shard
+        self.execute = whole.execute
+        self.execute_many = whole.execute_many
+        self.savepoint = whole.savepoint
+        self.commit = whole.commit
+        self.rollback = whole.rollback
+        self.seen = whole.seen
+        self.close = whole.close
+        self.driver_connection = whole.driver_connection
+
+    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
+        """Read at the shard."""
+        return await self._whole.read(self._shard, statement, values)
