@@ -364,6 +364,28 @@ async def test_a_client_that_goes_away_after_its_last_item_ends_the_handler(
     assert belt.events == ["begun", "closed"]
 
 
+@pytest.mark.parametrize("content_type", BOTH)
+async def test_a_first_message_that_does_not_come_in_time_is_not_waited_for(content_type: str, client: Client) -> None:
+    said = {"connect_timeout_ms": "100"} if content_type == CONNECT else {"grpc_timeout": "100m"}
+    fed = Feeding(client.app, f"{PATH}WeighParcels", content_type, **said)
+    found, error = answered(await fed.done())
+    assert found == []
+    assert error == 4 if content_type == GRPC else error["code"] == "deadline_exceeded"
+    assert belt.events == []
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/v1/weigh-parcels", LINES), (f"{PATH}WeighParcels", CONNECT)])
+async def test_a_process_that_ends_says_so_to_who_is_being_answered(path: str, kind: str, client: Client) -> None:
+    fed = Feeding(client.app, path, kind).feed(
+        lines({"label": "a"}) if kind == LINES else messages({"label": "a"}, rate="1")
+    )
+    await fed.until(b"cost")
+    client.service.runtime.end_streams()
+    await fed.done()
+    assert b"DRAINING" in fed.body
+    assert belt.events == ["begun", "closed"]
+
+
 async def test_a_process_that_ends_says_so_to_who_sends() -> None:
     async with Client(app, settings=app.settings) as client:
         fed = Feeding(client.app, f"{PATH}ReceiveParcels", CONNECT).feed(messages(*parcels(4), shelf="a"))

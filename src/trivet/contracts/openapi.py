@@ -301,7 +301,8 @@ class _Operations:
         if op.operation.declaration.limits:
             errors += [QuotaExceeded]
         errors += [NotAcceptable, UrlTooLong, HeadersTooLarge, Internal, Unavailable]
-        errors += [PositionUnknown, PositionExpired] if op.operation.kind is Kind.STREAM else [DeadlineExceeded]
+        resumes = op.operation.kind is Kind.STREAM and not op.operation.takes
+        errors += [PositionUnknown, PositionExpired] if resumes else [DeadlineExceeded]
         return list(dict.fromkeys(errors))
 
 

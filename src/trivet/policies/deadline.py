@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.clock import Clock
@@ -19,6 +19,8 @@ from trivet.core.error import DeadlineExceeded, InvalidArgument, Violation
 from trivet.core.operation import Operation
 from trivet.resilience.alarm import Alarms
 from trivet.runtime import Runtime
+
+T = TypeVar("T")
 
 GRPC_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
@@ -67,8 +69,8 @@ def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Hand
         async def exchanged(call: Call) -> Outcome:
             requested = requested_by(call)
             until = call.arrival + allowed(declared.age, declared.age, requested)
-            outcome = await next(call)
             alarms = runtime.ages if requested is None else runtime.alarms
+            outcome = await in_time(next(call), until, alarms)
             outcome.value = timed_out(outcome.value, until, clock, alarms)
             return outcome
 
@@ -129,6 +131,27 @@ def requested_by(call: Call) -> float | None:
     return seconds
 
 
+async def in_time(awaited: Awaitable[T], until: float, alarms: Alarms) -> T:
+    """Return what comes of something in time.
+
+    Raises:
+        DeadlineExceeded: It took longer.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # a coroutine runs in a task
+    alarm = alarms.arm(until, task)
+    try:
+        return await awaited
+    except asyncio.CancelledError as cancelled:
+        if alarm.rang and task.cancelling() == 1:
+            raise DeadlineExceeded from cancelled
+        raise
+    finally:
+        alarms.disarm(alarm)
+        if alarm.rang:
+            task.uncancel()
+
+
 async def timed_out(items: AsyncIterator[Any], until: float, clock: Clock, alarms: Alarms) -> AsyncIterator[Any]:
     """Yield items until the time is up.
 
@@ -137,21 +160,10 @@ async def timed_out(items: AsyncIterator[Any], until: float, clock: Clock, alarm
     """
     try:
         while clock.monotonic() < until:
-            task = asyncio.current_task()
-            assert task is not None  # a coroutine runs in a task
-            alarm = alarms.arm(until, task)
             try:
-                item = await anext(items)
+                item = await in_time(anext(items), until, alarms)
             except StopAsyncIteration:
                 return
-            except asyncio.CancelledError as cancelled:
-                if alarm.rang and task.cancelling() == 1:
-                    raise DeadlineExceeded from cancelled
-                raise
-            finally:
-                alarms.disarm(alarm)
-                if alarm.rang:
-                    task.uncancel()
             yield item
         raise DeadlineExceeded
     finally:

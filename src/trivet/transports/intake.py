@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
+from trivet.core.declaration import Kind
 from trivet.core.error import Cancelled, DeadlineExceeded, Error, InvalidArgument, Unavailable, Violation
 from trivet.core.idempotency import refuse_key
 from trivet.runtime import Runtime
@@ -174,9 +175,9 @@ class Items(AsyncIterator[Any]):
         return DeadlineExceeded(detail=f"No item came for {self._idle:g} seconds.")
 
     def drain(self) -> None:
-        """Stop waiting: the process is about to end."""
+        """Stop waiting: the process is about to end. Where items go out as well, who sends those cancels the wait."""
         self._drained = True
-        if self._waiting is not None:
+        if self._waiting is not None and self._call.operation.kind is Kind.INTAKE:
             self._waiting.cancel()
 
 
