@@ -48,7 +48,7 @@ def schemathesis(served: Served, examples: int, report: Path) -> dict[str, Any]:
 
 def test_the_shop_does_what_its_contract_says(tmp_path: Path) -> None:
     with shop() as served:
-        operations = operations_of(served)
+        operations = [op for _, _, op in operations_of(served) if not takes_lines(op)]
         report = schemathesis(served, 15, tmp_path / "report.json")
     assert report["operations"]["tested"] == len(operations)
     assert {name for name, phase in report["phases"].items() if phase["status"] == "success"} == PHASES
@@ -79,6 +79,11 @@ def test_in_production_everything_with_a_scope_answers_401() -> None:
 def production() -> Any:
     """Serve the shop as ``trivet run`` does: nobody is anybody without credentials."""
     return serve("shop.app:app", app_dir=EXAMPLES, environ={"TRIVET_ENVIRONMENT": "production"})
+
+
+def takes_lines(operation: dict[str, Any]) -> bool:
+    """Whether the body is any number of lines: the hooks leave such an operation out, as no schema says that."""
+    return "application/x-ndjson" in operation.get("requestBody", {}).get("content", {})
 
 
 def operations_of(served: Served) -> list[tuple[str, str, dict[str, Any]]]:

@@ -167,7 +167,7 @@ class _Operations:
             yield {"name": parameter.name, "in": "path", "required": True, "schema": schema}
 
     def _conditions(self, op: ApiOperation) -> Iterator[Schema]:
-        if op.operation.kind is Kind.STREAM:
+        if op.operation.kind is Kind.STREAM and not op.operation.takes:
             yield {
                 "name": "Last-Event-ID",
                 "in": "header",
