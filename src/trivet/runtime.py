@@ -29,6 +29,7 @@ from trivet.settings import Settings
 from trivet.telemetry.database import DatabaseMetrics
 from trivet.telemetry.log import Logger, Sink
 from trivet.telemetry.metrics import Registry
+from trivet.telemetry.pools import PoolMetrics
 
 T = TypeVar("T")
 
@@ -173,6 +174,7 @@ class Runtime:
             self.stores = (database,)
         await database.open()
         self._stack.push_async_callback(database.close)
+        database.watch(PoolMetrics(self.metrics))
         create = self.settings.development if settings.create is None else settings.create
         wanted = [*schema(self.modules, database.dialect), *platform_tables(database.dialect)]
         await (database.create(wanted) if create else database.check(wanted))

@@ -1,11 +1,15 @@
 """The soak: hours' worth of mixed load of the shop in minutes, and whether memory and descriptors stay flat.
 
     python -m tests.soak --server envoy --minutes 10
+    python -m tests.soak --server none --kills 300
 
 Streams, kept and new connections, HTTP/2 where it is served, conditional requests, orders, errors and clients without
 manners, all at once, with every answer compared with what it must be. In the first half the workers are replaced again
 and again; in the second half they stay, and are measured: the slopes are Theil and Sen's, the median of the slopes
 between all pairs of samples, which a few outliers do not move.
+
+Then workers and PostgreSQL are killed at random points, again and again, while customers order: what is left must be
+one effect for each key, and each event handled once in effect. The seed is printed; ``TRIVET_SEED`` plays it again.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
@@ -32,6 +37,7 @@ from tests.adversity import hardship
 from tests.adversity.client import ask
 from tests.adversity.hardship import size_of
 from tests.adversity.sse import Broken, Refused, Stream
+from tests.shop.crashes import crash
 from tests.shop.serving import EXAMPLES
 from trivet.testing import Served, serve
 
@@ -334,13 +340,14 @@ class Soak:
 def main() -> int:
     """Run a soak on each server that is asked for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="make soak", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--server", choices=("envoy", "uvicorn", "both"), default="both")
+    parser.add_argument("--server", choices=("envoy", "uvicorn", "both", "none"), default="both")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=100.0, help="requests per second of well-behaved clients")
+    parser.add_argument("--kills", type=int, default=300, help="how many, two thirds of them on PostgreSQL; 0 for none")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
     reports: list[Report] = []
-    for server in ("envoy", "uvicorn") if options.server == "both" else (options.server,):
+    for server in {"both": ("envoy", "uvicorn"), "none": ()}.get(options.server, (options.server,)):
         environ = {
             "TRIVET_ENVIRONMENT": "development",
             "TRIVET_SERVER__KIND": server,
@@ -363,6 +370,10 @@ def main() -> int:
     for report in reports:
         for fault in report.faults:
             print(f"{report.server}: {fault}", file=sys.stderr)
+    if options.kills:
+        seed = int(os.environ.get("TRIVET_SEED") or Random().randrange(2**32))
+        asyncio.run(crash("sqlite", options.kills // 3, seed))
+        asyncio.run(crash("postgresql", options.kills - options.kills // 3, seed))
     return 1 if any(report.faults for report in reports) else 0
 
 

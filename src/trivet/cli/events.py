@@ -33,7 +33,7 @@ limit_option = click.option(
     "--limit", type=click.IntRange(1, LIMIT_MAX), default=20, show_default=True, help="How many at most."
 )
 type_option = click.option("--type", "type", metavar="TYPE", help="Only of one type, such as orders.OrderPlaced.")
-handler_option = click.option("--handler", metavar="NAME", help="Only of one handler, such as payments.take_payment.")
+handler_option = click.option("--handler", metavar="NAME", help="Only of one handler, such as orders.charge_order.")
 
 
 @click.group()
@@ -217,7 +217,7 @@ def dead(
     \b
     Examples:
       trivet events dead shop.app:app
-      trivet events dead shop.app:app --handler payments.take_payment --json | jq '.dead[].error'
+      trivet events dead shop.app:app --handler orders.charge_order --json | jq '.dead[].error'
     """
     from trivet.messaging.dead import Selection, count_dead, dead_letters
 
@@ -283,7 +283,7 @@ def replay(
     \b
     Examples:
       trivet events replay shop.app:app 12 15
-      trivet events replay shop.app:app --handler payments.take_payment --dry-run
+      trivet events replay shop.app:app --handler orders.charge_order --dry-run
       trivet events replay shop.app:app --all --yes
     """
     from trivet.messaging.brief import briefly

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from trivet.data.pooled import PoolsObserver
     from trivet.data.statement import Statement
 
 Dialect = Literal["sqlite", "postgresql"]
@@ -180,6 +181,15 @@ class Database(Protocol):
 
     async def ping(self) -> None:
         """Return when a trivial statement was answered; raises `DatabaseUnavailable` otherwise."""
+        ...
+
+    def watch(self, observer: PoolsObserver, node: str = "primary") -> None:
+        """From now on tell what the pools of connections do; an engine without one has nothing to tell.
+
+        Args:
+            observer: Is told.
+            node: What the node that is written is called there.
+        """
         ...
 
     def listen(self, wake: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -159,5 +160,12 @@ async def test_the_shop_works_behind_it_with_its_events_and_keys(before: Bouncer
             assert sorted(each["id"] for each in orders) == sorted(placed)
             assert {each["status"] for each in orders} == {"CONFIRMED"}
             assert (await get(client, f"/v1/products/{product}"))["stock"] == 38
+            figures = (await client.get(f"{served.management_url}/metrics")).text
+            for pattern in (
+                r'trivet_database_pool_size\{node="primary",worker="[^"]+"\} 10',
+                r'trivet_database_pool_acquire_seconds_count\{node="primary"\} [1-9]',
+                r'trivet_outbox_deliveries\{subscriber="orders.charge_order",state="dead",worker="[^"]+"\} 0',
+            ):
+                assert re.search(f"^{pattern}", figures, re.MULTILINE), pattern
         [(backends,)] = await asyncio.to_thread(before.server.run, BACKENDS.format(name))
         assert backends <= SIZE

@@ -15,6 +15,8 @@ from trivet.core.error import DeadlineExceeded
 from trivet.data.database import DatabaseUnavailable
 from trivet.data.postgresql import pool as pools
 from trivet.data.postgresql.pool import Pool, PoolOptions
+from trivet.telemetry.metrics import Registry, merge, render
+from trivet.telemetry.pools import PoolMetrics
 
 
 class Wire:
@@ -285,3 +287,59 @@ async def test_whatever_is_cancelled_fails_or_breaks_no_connection_is_lost_or_sh
             pool.give_back(wire)
     await pool.close()
     assert server.open == 0
+
+
+def lines(metrics: Registry) -> set[str]:
+    text = render(merge([("0", metrics.snapshot())]))
+    return {line for line in text.splitlines() if line.startswith("trivet_database_pool")}
+
+
+async def test_metrics_say_what_is_in_use_who_waits_how_long_and_who_got_none() -> None:
+    metrics, server = Registry(), Server()
+    pool = pool_of(server, size=2, queue=1, timeout=0.02)
+    observer = PoolMetrics(metrics)
+    pool.observer = observer.pool(
+        "primary",
+        2,
+        lambda: pool.figures.open,
+        lambda: pool.figures.open - pool.figures.free,
+        lambda: pool.figures.waiting,
+    )
+    held = [await pool.take(), await pool.take()]
+    waiting = asyncio.create_task(pool.take())
+    await asyncio.sleep(0)
+    with pytest.raises(DatabaseUnavailable):
+        await pool.take()  # one waits already
+    labels = 'node="primary",worker="0"'
+    assert lines(metrics) >= {
+        f"trivet_database_pool_size{{{labels}}} 2",
+        f"trivet_database_pool_in_use{{{labels}}} 2",
+        f"trivet_database_pool_waiting{{{labels}}} 1",
+        'trivet_database_pool_refused_total{node="primary",why="queue"} 1',
+    }
+    with pytest.raises(DatabaseUnavailable):
+        await waiting
+    with pytest.raises(DeadlineExceeded):
+        await pool.take(Deadline(0.0, SystemClock()))
+    for wire in held:
+        pool.give_back(wire)
+    pool.give_back(await pool.take())
+    assert lines(metrics) >= {
+        f"trivet_database_pool_open{{{labels}}} 2",
+        f"trivet_database_pool_in_use{{{labels}}} 0",
+        f"trivet_database_pool_waiting{{{labels}}} 0",
+        'trivet_database_pool_refused_total{node="primary",why="timeout"} 1',
+        'trivet_database_pool_refused_total{node="primary",why="deadline"} 1',
+        'trivet_database_pool_acquire_seconds_bucket{node="primary",le="0"} 1',
+        'trivet_database_pool_acquire_seconds_count{node="primary"} 3',
+    }
+
+
+async def test_metrics_count_those_for_whom_no_connection_could_be_opened() -> None:
+    metrics, server = Registry(), Server()
+    server.down = True
+    pool = pool_of(server)
+    pool.observer = PoolMetrics(metrics).pool("primary", 10, int, int, int)
+    with pytest.raises(DatabaseUnavailable):
+        await pool.take()
+    assert 'trivet_database_pool_refused_total{node="primary",why="unavailable"} 1' in lines(metrics)

@@ -36,6 +36,7 @@ from trivet.data.database import Contention, DatabaseUnavailable
 from trivet.data.statement import Statement
 from trivet.policies.consistency import write
 from trivet.settings import Url
+from trivet.telemetry.metrics import merge
 from trivet.testing import Client, principal
 
 pytestmark = pytest.mark.integration
@@ -154,6 +155,15 @@ async def test_a_query_says_where_it_reads(primary: Server, replica: Server) -> 
         assert (await get(client, "where", how=":rough")).json()["value"] == 1
         assert (await get(client, "where", token, ":twice")).status == 200
         assert on_replicas(client) == 2
+
+
+async def test_each_node_has_figures_of_its_own_pool(primary: Server, replica: Server) -> None:
+    async with serving(primary, replica) as client:
+        families = merge([("0", client.service.runtime.metrics.snapshot())])
+        [sizes] = [family for family in families if family.name == "trivet_database_pool_size"]
+        names = {"primary", *(each.name for each in replicated(client).replicas)}
+        assert {sample.labels[0] for sample in sizes.samples} == names
+        assert len(names) == 2
 
 
 async def until_replayed(client: Client, replica: Server, token: str) -> None:

@@ -13,6 +13,7 @@ from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
 from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session
 from trivet.data.existing import disagreement, missing
+from trivet.data.pooled import PoolsObserver
 from trivet.data.postgresql.address import OLDEST, address_of
 from trivet.data.postgresql.connection import Connection
 from trivet.data.postgresql.errors import field_of, reraise
@@ -177,6 +178,22 @@ class PostgresDatabase:
         task = asyncio.get_running_loop().create_task(work)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
+
+    def watch(self, observer: PoolsObserver, node: str = "primary") -> None:
+        """From now on tell what the pool does.
+
+        Args:
+            observer: Is told.
+            node: What the server is called there.
+        """
+        pool = self.pool
+
+        def used() -> int:
+            figures = pool.figures
+            return figures.open - figures.free
+
+        size = self._settings.pool_size
+        pool.observer = observer.pool(node, size, lambda: pool.figures.open, used, lambda: pool.figures.waiting)
 
     def listen(self, wake: Callable[[], None]) -> None:
         """From now on call `wake` when another process said `tell`; through a PgBouncer nobody hears anything."""

@@ -23,6 +23,7 @@ from trivet.core.clock import Deadline
 from trivet.core.error import DeadlineExceeded, Error
 from trivet.core.shape import Struct
 from trivet.data.database import DatabaseUnavailable
+from trivet.data.pooled import UNCOUNTED, PoolObserver
 
 CLEAN_SECONDS = 5.0
 """How long cleaning or probing a connection may take before it is dropped."""
@@ -102,9 +103,13 @@ class Pool(Generic[C]):
         connect: Opens a connection; raises `DatabaseUnavailable`.
         options: How it behaves.
         name: Of the server, for messages.
+
+    Attributes:
+        observer: Counts what it does.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[C]], options: PoolOptions, name: object) -> None:
+        self.observer: PoolObserver = UNCOUNTED
         self._connect = connect
         self._options = options
         self._name = name
@@ -160,6 +165,7 @@ class Pool(Generic[C]):
                 elif idle >= PROBE_SECONDS:
                     self._begin(self._made_sure(connection, connection.probe))
                 else:
+                    self.observer.acquired(0.0)
                     return connection
         return None
 
@@ -168,8 +174,10 @@ class Pool(Generic[C]):
         if self._closed:
             raise DatabaseUnavailable.because(f"{self._name} is closed")
         if self._suspended is not None:
+            self.observer.refused("unavailable")
             raise _again(self._suspended)
         if len(self._waiting) >= options.queue:
+            self.observer.refused("queue")
             raise DatabaseUnavailable.because(
                 f"{self._name}: all {options.size} connections are in use and {len(self._waiting)} wait for one. "
                 "Raise TRIVET_DATABASE__POOL_SIZE if the server has connections to spare",
@@ -180,9 +188,10 @@ class Pool(Generic[C]):
         waiter: asyncio.Future[C] = self._loop.create_future()
         self._waiting.append(waiter)
         self._grow()
+        began = self._loop.time()
         try:
             async with asyncio.timeout(left if hurried else options.timeout):
-                return await waiter
+                connection = await waiter
         except BaseException as ended:
             if not waiter.done():
                 waiter.cancel()
@@ -191,9 +200,14 @@ class Pool(Generic[C]):
                     self._waiting.remove(waiter)
             elif waiter.exception() is None:
                 self.give_back(waiter.result())  # it came at the moment at which the wait ended
+            if isinstance(ended, DatabaseUnavailable):
+                self.observer.refused("unavailable")
             if not isinstance(ended, TimeoutError):
                 raise
+            self.observer.refused("deadline" if hurried else "timeout")
             raise self._late(hurried) from ended
+        self.observer.acquired(self._loop.time() - began)
+        return connection
 
     def _late(self, hurried: bool) -> Error:
         if hurried:

@@ -29,6 +29,7 @@ from trivet.core.clock import Deadline
 from trivet.core.consistency import FARTHEST, Mark, Marks
 from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session
 from trivet.data.observer import UNOBSERVED, Observer
+from trivet.data.pooled import PoolsObserver
 from trivet.data.postgresql.database import PostgresDatabase
 from trivet.data.postgresql.replica import Candidate, Course, choose, node_of, unfit, wrong
 from trivet.data.postgresql.routed import MarkedSession, RoutedSession
@@ -237,6 +238,12 @@ class ReplicatedDatabase:
     async def ping(self) -> None:
         """Return when the primary answered a trivial statement."""
         await self.primary.ping()
+
+    def watch(self, observer: PoolsObserver, node: str = PRIMARY) -> None:
+        """From now on tell what the pools do, that of the primary and one for each replica."""
+        self.primary.watch(observer, node)
+        for replica in self.replicas:
+            replica.database.watch(observer, replica.name)
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Hear other processes through the primary."""

@@ -11,6 +11,7 @@ from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
 from trivet.core.sharding import SHARDS
 from trivet.data.database import Contention, Database, DatabaseUnavailable, Dialect, Reads, Row, Session
+from trivet.data.pooled import PoolsObserver
 from trivet.data.sharding.directory import HOME, Directory, dealt
 from trivet.data.sharding.session import ShardedRead, ShardedWrite
 from trivet.data.sharding.tables import statements, tables
@@ -83,6 +84,11 @@ class ShardedDatabase:
     async def ping(self) -> None:
         """Return when the home database has answered: a node that is down is no reason to serve nothing at all."""
         await self.home.ping()
+
+    def watch(self, observer: PoolsObserver, node: str = HOME) -> None:
+        """Tell what the pools of every node do, under its name; that of the home database is `node`."""
+        for name, database in self.nodes.items():
+            database.watch(observer, node if name == HOME else name)
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Listen on every node."""

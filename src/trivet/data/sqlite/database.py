@@ -26,6 +26,8 @@ from trivet.data.statement import OPTIONS, Statement, compiler
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from trivet.data.pooled import PoolsObserver
+
 READERS = 4
 """Connections for snapshots and for slow reads, each opened when it is first needed."""
 
@@ -119,6 +121,9 @@ class SqliteDatabase:
             for connection in (self.reader, *self._free, self.writer):
                 connection.close()
         self._remove()
+
+    def watch(self, observer: PoolsObserver, node: str = "primary") -> None:
+        """Tell nothing: a process has a fixed handful of connections."""
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Do nothing: no process hears from another one here; each looks for itself."""
