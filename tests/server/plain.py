@@ -30,6 +30,9 @@ async def app(
         body = repr(told | {"raw_path": scope["raw_path"], "tls": scope.get("extensions", {}).get("tls")}).encode()
         await answer(send, body)
         return
+    elif path == "/body":
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            pass
     elif path == "/stream":
         print("streaming", flush=True)
         await stream(send)

@@ -38,6 +38,8 @@ HOST_PATTERN = r"(?:\[[0-9A-Fa-f:.v]+\]|[A-Za-z0-9._~!$&'()*+;=%-]*)(?::[0-9]*)?
 
 VALID_HOST = re.compile(HOST_PATTERN.encode())
 
+ABSOLUTE = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
+
 
 def is_valid(target: bytes) -> bool:
     """Whether a target, path and query as sent, can be served."""
@@ -47,3 +49,9 @@ def is_valid(target: bytes) -> bool:
 def is_host(field: bytes) -> bool:
     """Whether the value of a ``Host`` field names a host."""
     return VALID_HOST.fullmatch(field) is not None
+
+
+def authority_of(target: bytes) -> bytes | None:
+    """Return the host of a target in absolute form, which counts in place of the field (RFC 9112 section 3.2.2)."""
+    absolute = ABSOLUTE.match(target)
+    return absolute[1] if absolute else None

@@ -37,7 +37,7 @@ from trivet.server.control import Order
 from trivet.server.interface import ASGIApp
 from trivet.server.listen import options
 from trivet.server.refusal import LINGER_SECONDS, refusal
-from trivet.server.target import is_host, is_valid
+from trivet.server.target import authority_of, is_host, is_valid
 from trivet.server.tls import server_context
 from trivet.settings import Settings
 
@@ -58,7 +58,8 @@ def fault_of(version: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1") or b"#" in target:
         return MalformedRequest
-    if hosts and not is_host(hosts[0]):
+    authority = authority_of(target)
+    if (hosts and not is_host(hosts[0])) or (authority is not None and not (authority and is_host(authority))):
         return MalformedRequest
     return None if is_valid(target) else MalformedPath
 
@@ -82,15 +83,16 @@ class Lingering:
 
 
 class Connection(HttpToolsProtocol):
-    """One connection: uvicorn's, with limits on the head of a request.
+    """One connection: uvicorn's, with limits on the head of a request and on the time for its body.
 
-    The limits are kept without a timer per request: a timer runs only while a head is incomplete after a read.
+    The limits are kept without a timer per request: a timer runs only while one is incomplete after a read.
     """
 
     head_bytes_max = 64 * 1024
     url_bytes_max = 8 * 1024
     body_bytes_max = 1024 * 1024
     head_timeout = 10.0
+    body_timeout = 60.0
 
     _in_head = False
     _head_bytes = 0
@@ -99,6 +101,7 @@ class Connection(HttpToolsProtocol):
     _fault: type[Error] = MalformedRequest
     _head_timer: asyncio.TimerHandle | None = None
     _rest_timer: asyncio.TimerHandle | None = None
+    _body_timer: asyncio.TimerHandle | None = None
     _tls: dict[str, Any] | None = None
 
     @property
@@ -122,10 +125,11 @@ class Connection(HttpToolsProtocol):
         """The connection is gone."""
         self._stop_timer()
         self._stop_rest_timer()
+        self._stop_body_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, then hold the limits of a head that is still incomplete."""
+        """Feed the parser, then hold the limits of a head or a body that is still incomplete."""
         if self._deaf:
             return
         began = self._in_head
@@ -133,6 +137,8 @@ class Connection(HttpToolsProtocol):
         if not self._in_head or self.transport.is_closing():
             if not self._deaf:
                 self._stop_timer()
+                if self._body_timer is None and self.cycle is not None and self.cycle.more_body:
+                    self._body_timer = self.loop.call_later(self.body_timeout, self._body_is_late)
             return
         self._head_bytes = self._head_bytes + len(data) if began else 0
         if self._head_bytes > self.head_bytes_max:
@@ -154,6 +160,9 @@ class Connection(HttpToolsProtocol):
         if fault is not None:
             self._fault = fault
             raise ValueError(fault.message)  # stops the parser, which leads to `send_400_response`
+        authority = authority_of(self.url)
+        if authority is not None:
+            self.headers[:] = [(b"host", authority), *(field for field in self.headers if field[0] != b"host")]
         if self._tls is not None:
             cast(Any, self.scope)["extensions"] = {"tls": self._tls}  # its type knows no extensions with content
         super().on_headers_complete()
@@ -180,6 +189,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request is complete, whether it was read or dropped."""
         self._stop_rest_timer()
+        self._stop_body_timer()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -189,6 +199,7 @@ class Connection(HttpToolsProtocol):
     def refuse(self, kind: type[Error]) -> None:
         """Answer a request that never reached the application, and close; what came before it is answered first."""
         self._stop_timer()
+        self._stop_body_timer()
         self._in_head = False
         if self._deaf or self.transport.is_closing():
             return
@@ -231,6 +242,16 @@ class Connection(HttpToolsProtocol):
             self.refuse(RequestTimeout)
         elif self.cycle is None and not self.transport.is_closing():
             self.transport.close()  # nothing arrived at all
+
+    def _body_is_late(self) -> None:
+        self._body_timer = None
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_started:
+            self.refuse(RequestTimeout)
+
+    def _stop_body_timer(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
 
     def _stop_rest_timer(self) -> None:
         if self._rest_timer is not None:
@@ -276,6 +297,7 @@ class UvicornServer:
                     "url_bytes_max": limits.url,
                     "body_bytes_max": limits.body,
                     "head_timeout": server.head_timeout,
+                    "body_timeout": server.body_timeout,
                 },
             ),
             loop="none",

@@ -51,7 +51,7 @@ class ServerSettings(Struct):
         keep_alive: Seconds for which an idle connection is kept; more than the idle time of load balancers (60).
         head_timeout: Seconds within which the head of a request must have arrived.
         send_timeout: Seconds after which a connection is reset whose client takes nothing of what is sent (Linux).
-        body_timeout: Seconds within which all of a request must have arrived, its body included (Envoy).
+        body_timeout: Seconds within which the body of a request must have arrived; Envoy counts its head, too.
         connection_age: Seconds after which a connection is closed in order, give or take a tenth, so that those of
             HTTP/2 spread over all workers (Envoy).
         backlog: Connections that may wait to be accepted.
