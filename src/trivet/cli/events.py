@@ -385,7 +385,7 @@ def _on(app: App, work: Callable[[Database], Awaitable[T]]) -> T:
     """
     from trivet.data.catalog import dialect_of, open_database, sqlite_file
     from trivet.data.database import Contention
-    from trivet.messaging.tables import platform_tables
+    from trivet.messaging.tables import tables
 
     settings = app.settings.database
     url = settings.url.reveal()
@@ -402,7 +402,7 @@ def _on(app: App, work: Callable[[Database], Awaitable[T]]) -> T:
         database = open_database(url, settings, f"{app.name} trivet events")
         await database.open()
         try:
-            await database.check(platform_tables(database.dialect))
+            await database.check(tables(database.dialect).all)
             return await work(database)
         finally:
             await database.close()
