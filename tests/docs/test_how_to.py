@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx2
 import pytest
 
 from tests.docs.console import blocks, commands
+from tests.postgres import empty_database
 from trivet.testing import serve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +44,10 @@ def test_the_code_of_a_guide_passes_its_tests(page: Path, tmp_path: Path) -> Non
 
 async def test_production_answers_as_shown() -> None:
     page = (ROOT / "docs" / "how-to" / "run-in-production.md").read_text(encoding="utf-8")
-    environ = {"TRIVET_SERVER__WORKERS": "2"}
-    with serve("shop.app:app", app_dir=ROOT / "examples", environ=environ) as served:
+    with ExitStack() as stack:
+        database = stack.enter_context(empty_database())
+        environ = {"TRIVET_SERVER__WORKERS": "2", "TRIVET_DATABASE__URL": database}
+        served = stack.enter_context(serve("shop.app:app", app_dir=ROOT / "examples", environ=environ))
         async with httpx2.AsyncClient(timeout=30) as client:
             await client.get(f"{served.url}/v1/products?page_size=1")
             for block in blocks(page):
