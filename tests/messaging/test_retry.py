@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trivet.core.backoff import longest_pause
 from trivet.messaging.retry import Again, GiveUp, RetryPolicy, after_failure, idle
-from trivet.resilience.backoff import longest_pause
 
 chances = st.floats(0, 1, exclude_max=True)
 policies = st.builds(

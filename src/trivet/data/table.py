@@ -12,7 +12,7 @@ writes itself (`Table.selection`) reads through the same rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import msgspec
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from trivet.data.database import Session
-    from trivet.data.plan import ListingPlan, Query, TablePlan
+    from trivet.data.plan import Query, TablePlan
     from trivet.data.selection import Rows
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -253,20 +253,41 @@ class Table(Generic[T, K]):
         if not plan.routed:
             rows = await session.fetch(query.statement, query.values(ctx, (distinct,)))
         else:
-            rows = await self._routed_many(ctx, plan, session, distinct, query)
+            shards = {key: plan.shard_of(ctx, key) for key in distinct}
+            rows = await self._routed(ctx, plan, session, query, shards)
         found = {plan.key.of(row): row for row in plan.mapping.decode(rows)}
         return [found.get(key) for key in keys]
 
-    async def _routed_many(self, ctx: Read, plan: TablePlan[T], session: Any, keys: list[K], query: Query) -> list[Any]:
-        shards = {key: plan.shard_of(ctx, key) for key in keys}
+    async def _routed(
+        self,
+        ctx: Read,
+        plan: TablePlan[T],
+        session: Any,
+        query: Query,
+        shards: Mapping[Any, int | None],
+        rest: tuple[Any, ...] = (),
+    ) -> list[Any]:
+        """Ask about values where they are: all on one shard, or a part of them on each node.
+
+        Args:
+            ctx: The context.
+            plan: Of this table.
+            session: A sharded one.
+            query: Takes the values, then `rest`.
+            shards: The place of each value.
+            rest: Further values.
+        """
         places = set(shards.values())
         if len(places) == 1 or session.writes:
             for place in places:
                 session.on(place)  # refuses what is on a second shard
-            return await session.on(places.pop()).fetch(query.statement, query.values(ctx, (keys,)))  # type: ignore[no-any-return]  # sharded sessions are known where there are shards
+            rows: list[Any] = await session.on(places.pop()).fetch(
+                query.statement, query.values(ctx, (list(shards), *rest))
+            )
+            return rows
         parts = await session.ask_all(
             query.statement,
-            lambda there: query.values(ctx, ([key for key in keys if shards[key] in there],)),
+            lambda there: query.values(ctx, ([value for value, place in shards.items() if place in there], *rest)),
             self._fan_out(plan),
             places,
         )
@@ -313,8 +334,10 @@ class Table(Generic[T, K]):
         query = queries[lists.variant(arguments)][plan.readable.choose(ctx)]
         session: Any = session_of(ctx, self)
         if every:
-            values = lambda shards: query.values(ctx, (*own, shards))  # noqa: E731 - used once
-            rows = lists.merged(await session.ask_all(query.statement, values, self._fan_out(plan)))
+            parts = await session.ask_all(
+                query.statement, lambda there: query.values(ctx, (*own, there)), self._fan_out(plan)
+            )
+            rows = lists.merged(parts)
         else:
             session = session.on(shard) if plan.routed else session
             rows = await session.fetch(query.statement, query.values(ctx, own))
@@ -359,7 +382,10 @@ class Table(Generic[T, K]):
         if not plan.routed:
             rows = await session.fetch(query.statement, query.values(ctx, (distinct, *arguments[1:], limit + 1)))
         else:
-            rows = await self._routed_parents(ctx, plan, lists, query, session, distinct, (*arguments[1:], limit + 1))
+            shards = {parent: lists.shard_of_parent(ctx, parent) for parent in distinct}
+            if plan.placement is not None and None in shards.values():
+                raise RuntimeError(f"{self!r}: page_by needs lists whose parent is the shard key; page each by itself")
+            rows = await self._routed(ctx, plan, session, query, shards, (*arguments[1:], limit + 1))
         groups: dict[Any, list[Any]] = {}
         for row in rows:
             groups.setdefault(row[-1], []).append(row[:-1])
@@ -370,32 +396,6 @@ class Table(Generic[T, K]):
             for parent in distinct
         }
         return [pages[parent] for parent in parents]
-
-    async def _routed_parents(
-        self,
-        ctx: Read,
-        plan: TablePlan[T],
-        lists: ListingPlan,
-        query: Query,
-        session: Any,
-        parents: list[Any],
-        rest: tuple[Any, ...],
-    ) -> list[Any]:
-        shards = {parent: lists.shard_of_parent(ctx, parent) for parent in parents}
-        places = set(shards.values())
-        if plan.placement is not None and None in places:
-            raise RuntimeError(f"{self!r}: page_by needs lists whose parent is the shard key; page each by itself")
-        if len(places) == 1 or session.writes:
-            for place in places:
-                session.on(place)
-            return await session.on(places.pop()).fetch(query.statement, query.values(ctx, (parents, *rest)))  # type: ignore[no-any-return]  # sharded sessions are known where there are shards
-        parts = await session.ask_all(
-            query.statement,
-            lambda there: query.values(ctx, ([each for each in parents if shards[each] in there], *rest)),
-            self._fan_out(plan),
-            places,
-        )
-        return [row for part in parts for row in part]
 
     def _page(self, plan: TablePlan[T], lists: Any, rows: list[Any], request: PageRequest, context: bytes) -> Page[T]:
         def token(item: T) -> str:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from trivet.core.backoff import full_jitter
 from trivet.data.database import Contention, Database, Session
-from trivet.resilience.backoff import full_jitter
 
 R = TypeVar("R")
 

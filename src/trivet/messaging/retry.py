@@ -6,8 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from trivet.core.backoff import longest_pause
 from trivet.core.shape import Struct
-from trivet.resilience.backoff import longest_pause
 
 Seconds = Annotated[float, Meta(gt=0)]
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from trivet.core.backoff import full_jitter
 from trivet.data.catalog import dialect_of, sqlite_file
 from trivet.data.database import DatabaseUnavailable
-from trivet.resilience.backoff import full_jitter
 from trivet.settings import DatabaseSettings
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from trivet.core.backoff import full_jitter
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.declaration import Kind
 from trivet.core.error import Code, Error
@@ -17,7 +18,6 @@ from trivet.core.operation import Operation
 from trivet.data.database import Contention
 from trivet.policies.isolate import arguments_copier
 from trivet.policies.work import UnitOfWork
-from trivet.resilience.backoff import full_jitter
 from trivet.runtime import Runtime
 
 RETRIES = 3

@@ -7,9 +7,9 @@ together; a budget keeps repetitions from adding to an overload (as in gRPC's re
 
 from __future__ import annotations
 
+from trivet.core.backoff import full_jitter
 from trivet.core.error import Error, Unavailable
 from trivet.core.idempotency import IdempotencyKeyInUse
-from trivet.resilience.backoff import full_jitter
 
 ATTEMPTS = 3
 FIRST_SECONDS = 0.05

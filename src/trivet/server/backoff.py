@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trivet.resilience.backoff import longest_pause
+from trivet.core.backoff import longest_pause
 
 FIRST_SECONDS = 0.1
 LAST_SECONDS = 30.0

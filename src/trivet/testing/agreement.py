@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from types import GenericAlias
 from typing import Any
 from uuid import UUID
 
@@ -419,7 +420,7 @@ def plain_arguments(op: ApiOperation, given: Mapping[str, Any]) -> dict[str, Any
     """Return arguments as plain values of the right types, with a page request laid out."""
     laid_out: dict[str, Any] = {}
     items = op.signature.items
-    taken = {} if items is None else {items.name: _plain(given[items.name], list[items.type])}  # type: ignore[name-defined]  # a type of the app
+    taken = {} if items is None else {items.name: _plain(given[items.name], GenericAlias(list, items.type))}
     for name, value in given.items():
         if name in taken:
             continue

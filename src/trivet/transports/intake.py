@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Protocol
 
+from trivet.core.call import Handler, Outcome
 from trivet.core.declaration import Kind
 from trivet.core.error import Cancelled, DeadlineExceeded, Error, InvalidArgument, Unavailable, Violation
 from trivet.core.idempotency import refuse_key
 from trivet.runtime import Runtime
+from trivet.transports.disconnect import Watches
 
 
 class Draining(Unavailable):
@@ -142,6 +145,22 @@ class Items(AsyncIterator[Any]):
         """
         if self._failed is not None:
             raise self._failed
+
+    async def answered(self, inner: Handler, watches: Watches) -> Outcome:
+        """Return the only answer to all items; a client that goes away after the last one ends the call.
+
+        Args:
+            inner: The rest of the chain.
+            watches: Of clients that have sent everything.
+        """
+        self.then = partial(watches.start, self._call)
+        try:
+            outcome = await inner(self._call)
+            self.check()
+            return outcome
+        finally:
+            self.then = None
+            watches.stop(self._call)
 
     async def _read(self) -> None:
         """Read the next piece of the body."""

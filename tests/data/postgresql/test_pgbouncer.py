@@ -59,8 +59,8 @@ def name(before: Bouncer) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def opened(url: str, **settings: object) -> AsyncIterator[PostgresDatabase]:
-    database = PostgresDatabase(url, DatabaseSettings(pgbouncer=True, **settings))  # type: ignore[arg-type]  # one test's few
+async def opened(url: str, pool_size: int = 10) -> AsyncIterator[PostgresDatabase]:
+    database = PostgresDatabase(url, DatabaseSettings(pgbouncer=True, pool_size=pool_size))
     await database.open()
     try:
         yield database
@@ -112,7 +112,7 @@ async def test_a_statement_is_ended_on_the_server_at_its_deadline(before: Bounce
         with pytest.raises(DeadlineExceeded):
             await session.fetch(SLEEP, ())
         await session.close()
-        while (await asyncio.to_thread(before.server.run, RUNNING.format(name))) != [(0,)]:  # noqa: ASYNC110 - elsewhere
+        while (await asyncio.to_thread(before.server.run, RUNNING.format(name))) != [(0,)]:  # noqa: ASYNC110 - the server does not say
             await asyncio.sleep(0.02)
         await database.ping()
 

@@ -95,7 +95,7 @@ async def own_pair() -> AsyncIterator[Pair]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - nothing waits for it
+    while not condition():  # noqa: ASYNC110 - what it asks of tells nobody
         await asyncio.sleep(0.01)
 
 

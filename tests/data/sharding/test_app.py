@@ -1,4 +1,4 @@
-"""An app with sharded tables: what a command may reach, keys, events, jobs and seeds; on SQLite and on three nodes."""
+"""An app with sharded tables: what a command may reach, keys, events and jobs; on SQLite and on three nodes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from trivet.data.sharding.move import Move
 from trivet.data.sharding.placement import Misplaced
 from trivet.data.sharding.session import SecondShard
 from trivet.settings import DatabaseSettings, Url
+from trivet.telemetry.metrics import merge, render
 from trivet.testing import Client, principal
 from trivet.testing.app import settings_for_tests
 
@@ -215,6 +216,13 @@ async def test_what_is_made_together_is_together_and_found_by_its_id(client: Cli
         assert (await client.get(f"/v1/orders/{first['id']}")).json() == first
         shards.add(shard_of(id))
     assert len(shards) > 6
+
+
+async def test_each_pool_has_numbers_under_the_name_of_its_node(client: Client) -> None:
+    text = render(merge([("0", client.service.runtime.metrics.snapshot())]))
+    database = nodes_of(client)
+    pools = set(database.nodes) if database.dialect == "postgresql" else set()
+    assert set(re.findall(r'trivet_database_pool_size\{node="([^"]+)"', text)) == pools
 
 
 async def test_a_second_shard_in_one_transaction_is_refused_and_says_what_to_do(client: Client, shop: Shop) -> None:

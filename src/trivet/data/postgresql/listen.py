@@ -8,13 +8,13 @@ lock of the whole server. It is said after the commit, once for however many com
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import asyncpg
 
+from trivet.core.backoff import full_jitter
 from trivet.data.database import DatabaseUnavailable
 from trivet.data.postgresql.errors import BROKEN
 
@@ -52,20 +52,20 @@ class Listener:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        failures = 0
         while True:
             with suppress(DatabaseUnavailable, *BROKEN):
                 driver = await self._connect()
                 try:
                     await driver.add_listener(CHANNEL, self._heard)
                     driver.add_termination_listener(self._ended)
-                    pause = FIRST_PAUSE_SECONDS
+                    failures = 0
                     self._wake()
                     await self._speak(driver)
                 finally:
                     driver.terminate()
-            await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - spreads processes
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            failures += 1
+            await asyncio.sleep(full_jitter(failures, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
 
     async def _speak(self, driver: asyncpg.Connection) -> None:
         """Say what there is to say until the connection ends."""

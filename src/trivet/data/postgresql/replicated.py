@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
+import os
 import ssl
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -188,7 +188,7 @@ class ReplicatedDatabase:
         self.observer = observer
         self._settings = settings
         self._course = Course(settings.replica_lag + 2 * SILENT_SECONDS)
-        self._turns = itertools.count(random.randrange(1000))  # noqa: S311 - so that processes begin differently
+        self._turns = itertools.count(os.getpid())  # so that processes begin differently
         self._watch: Watch | None = None
         self.now: Callable[[], float] = lambda: 0.0
 

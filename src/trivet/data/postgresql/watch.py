@@ -8,11 +8,11 @@ does, it looks a few times a second, and finds out soon that a server is gone or
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 
 import asyncpg
 
+from trivet.core.backoff import full_jitter
 from trivet.core.shape import Struct
 from trivet.data.database import DatabaseUnavailable
 from trivet.data.postgresql.errors import BROKEN
@@ -128,7 +128,7 @@ class Watch:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        failures = 0
         while True:
             try:
                 async with asyncio.timeout(SILENT_SECONDS):
@@ -136,7 +136,7 @@ class Watch:
                 try:
                     while True:
                         await self._look(driver)
-                        pause = FIRST_PAUSE_SECONDS
+                        failures = 0
                         await self._rest()
                 finally:
                     driver.terminate()
@@ -144,8 +144,8 @@ class Watch:
                 self._lost(f"it says nothing for {SILENT_SECONDS:g} s")
             except (DatabaseUnavailable, *BROKEN) as error:
                 self._lost(str(error.args[0]) if error.args else type(error).__name__)
-            await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - spreads processes
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            failures += 1
+            await asyncio.sleep(full_jitter(failures, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
 
     async def _look(self, driver: asyncpg.Connection) -> None:
         waiting, self._waiting = self._waiting, []

@@ -260,7 +260,7 @@ class Move:
         """
         key = ", ".join(map(_quoted, table.key))
         row = ", ".join(f"t.{_quoted(name)}" for name in table.columns)
-        select = f"SELECT {key}, md5(ROW({row})::text) FROM {table.name} t WHERE {_quoted(table.shard)} = $1"  # noqa: S608 - names of ours
+        select = f"SELECT {key}, md5(ROW({row})::text) FROM {table.name} t WHERE {_quoted(table.shard)} = $1"  # noqa: S608 - quoted names of declared tables
         places = [f"${n}" for n in range(2, 2 + len(table.key))]
         from_here = f" AND ({key}) > ({', '.join(places)})" if after is not None else ""
         async with self._transaction(source) as there:
@@ -285,7 +285,7 @@ class Move:
                     one = await there.prepare(fetch)
                     full = [tuple(r) for k in new for r in await one.fetch(*k)]
                     holes = ", ".join(f"${n}" for n in range(1, 1 + len(table.columns)))
-                    await here.executemany(f"INSERT INTO {table.name} ({_names(table)}) VALUES ({holes})", full)  # noqa: S608 - names of ours
+                    await here.executemany(f"INSERT INTO {table.name} ({_names(table)}) VALUES ({holes})", full)  # noqa: S608 - quoted names of declared tables
         return len(rows), len(set(gone) | set(new)), last
 
     @staticmethod
@@ -361,11 +361,11 @@ class Move:
         for table in reversed(self._tables):
             while True:
                 key = ", ".join(map(_quoted, table.key))
-                some = f"SELECT {key} FROM {table.name} WHERE {_quoted(table.shard)} = $1 LIMIT {BATCH}"  # noqa: S608 - names of ours
+                some = f"SELECT {key} FROM {table.name} WHERE {_quoted(table.shard)} = $1 LIMIT {BATCH}"  # noqa: S608 - quoted names of declared tables
                 async with self._transaction(database) as there:
                     await self._not_held(there)
                     count = await there.fetchval(
-                        f"WITH gone AS (DELETE FROM {table.name} WHERE ({key}) IN ({some}) RETURNING 1) "  # noqa: S608 - names of ours
+                        f"WITH gone AS (DELETE FROM {table.name} WHERE ({key}) IN ({some}) RETURNING 1) "  # noqa: S608 - quoted names of declared tables
                         "SELECT count(*) FROM gone",
                         self._shard,
                     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,7 +24,7 @@ HOME_PLACE = -1
 
 def any_shard() -> int:
     """Return a logical shard at random."""
-    return random.randrange(SHARDS)  # noqa: S311 - spreads rows, protects nothing
+    return secrets.randbelow(SHARDS)
 
 
 class SecondShard(RuntimeError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar
 
+from trivet.core.backoff import full_jitter
 from trivet.core.clock import Deadline
 from trivet.core.error import DeadlineExceeded, Error
 from trivet.data.sqlite.connection import Connection
@@ -49,15 +49,16 @@ async def patiently(attempt: Callable[[], R], deadline: Deadline | None) -> R:
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + (PATIENCE_SECONDS if deadline is None else deadline.remaining())
-    pause = FIRST_PAUSE_SECONDS
+    attempts = 0
     while True:
         try:
             return attempt()
         except sqlite3.OperationalError as error:
             if not busy(error) or loop.time() >= end:
                 raise
-        await asyncio.sleep(min(pause * random.random(), max(0.0, end - loop.time())))  # noqa: S311 - spreads writers
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        attempts += 1
+        pause = full_jitter(attempts, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        await asyncio.sleep(min(pause, max(0.0, end - loop.time())))
 
 
 async def in_thread(executor: Executor, connection: Connection, function: Callable[[], R]) -> R:

@@ -102,16 +102,14 @@ def is_whole(cls: Any, entries: Sequence[Entry]) -> bool:
     Everything that they hold is selected, in their order and under their names, and nothing of it is changed on the
     way. That is how small shapes (an amount of money, an address) are mostly asked for.
     """
-    config = getattr(cls, "__struct_config__", None)
-    if config is None or not isinstance(cls, type):
+    if not isinstance(cls, type) or not issubclass(cls, msgspec.Struct):
         return False
+    config = cls.__struct_config__
     if not config.frozen or config.tag is not None or config.omit_defaults or config.array_like:
         return False
-    names: tuple[str, ...] = cls.__struct_fields__  # type: ignore[attr-defined]  # it has a config
-    keys: tuple[str, ...] = cls.__struct_encode_fields__  # type: ignore[attr-defined]  # as above
-    return keys == tuple(entry.key for entry in entries) and all(
+    return cls.__struct_encode_fields__ == tuple(entry.key for entry in entries) and all(
         entry.field is not None and entry.field.read == f"{{o}}.{name}" and stays(entry)
-        for name, entry in zip(names, entries, strict=True)
+        for name, entry in zip(cls.__struct_fields__, entries, strict=True)
     )
 
 

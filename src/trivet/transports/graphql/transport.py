@@ -20,6 +20,7 @@ from trivet.core.operation import Operation, Query
 from trivet.policies import chain
 from trivet.policies.consistency import FIELD
 from trivet.runtime import Runtime
+from trivet.transports.disconnect import Watches
 from trivet.transports.graphql import editor
 from trivet.transports.graphql import request as requests
 from trivet.transports.graphql.errors import refusals
@@ -30,7 +31,6 @@ from trivet.transports.graphql.request import Request
 from trivet.transports.graphql.turns import caller_of
 from trivet.transports.graphql.websocket import Sockets
 from trivet.transports.rest import body
-from trivet.transports.rest.disconnect import Watches
 from trivet.transports.rest.exchange import Message, Receive, RestCall, Scope, Send
 from trivet.transports.rest.media import prefers_html
 from trivet.transports.rest.problem import fields_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from trivet.contracts.jobs import STATUS_PATH
@@ -15,13 +14,13 @@ from trivet.core.idempotency import key_of
 from trivet.core.precondition import Current, PreconditionFailed, Verdict, decide
 from trivet.policies import chain
 from trivet.runtime import Runtime
+from trivet.transports.disconnect import Watches
 from trivet.transports.intake import Intakes
 from trivet.transports.rest import body
 from trivet.transports.rest.bind import Binder, Slot
 from trivet.transports.rest.caching import Caching
 from trivet.transports.rest.coding import NO_CODING, Codings
 from trivet.transports.rest.conditions import FIELDS, for_change, for_reading
-from trivet.transports.rest.disconnect import Watches
 from trivet.transports.rest.exchange import RestCall
 from trivet.transports.rest.expand import Expander
 from trivet.transports.rest.lines import Lines
@@ -222,14 +221,7 @@ class Endpoint:
             if self.streams:
                 return await inner(call)
             call.encode = encode
-            items.then = partial(watches.start, call)
-            try:
-                outcome = await inner(call)
-                items.check()
-                return outcome
-            finally:
-                items.then = None
-                watches.stop(call)
+            return await items.answered(inner, watches)
 
         return answer
 

@@ -14,12 +14,12 @@ from trivet.core.error import Cancelled, Code, Error, Internal
 from trivet.policies import chain
 from trivet.runtime import Runtime
 from trivet.transports.cors import Cors
+from trivet.transports.disconnect import Watches
 from trivet.transports.intake import Intakes
 from trivet.transports.rest import problem
 from trivet.transports.rest.caching import NOT_KEPT
 from trivet.transports.rest.coding import AS_IT_IS, NO_CODING, Codings
 from trivet.transports.rest.conditions import for_reading
-from trivet.transports.rest.disconnect import Watches
 from trivet.transports.rest.endpoint import Endpoint
 from trivet.transports.rest.exchange import Receive, RestCall, Scope, Send
 from trivet.transports.rest.render import location_of, readers_of

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from trivet.contracts.model import Api
@@ -23,11 +22,11 @@ from trivet.core.idempotency import key_of
 from trivet.core.precondition import Precondition
 from trivet.policies import chain
 from trivet.runtime import Runtime
+from trivet.transports.disconnect import Watches
 from trivet.transports.health import Health
 from trivet.transports.intake import Intakes, Items
 from trivet.transports.rest.conditions import FIELDS as CONDITIONS
 from trivet.transports.rest.conditions import for_change
-from trivet.transports.rest.disconnect import Watches
 from trivet.transports.rest.exchange import REQUEST_ID, Receive, Scope, Send
 from trivet.transports.rest.reply import NOSNIFF
 from trivet.transports.rest.transport import CLIENT_CLOSED_REQUEST, request_ids
@@ -163,14 +162,7 @@ class Endpoint:
             await call.speech.begin(call)  # who waits for the whole request before this, as Envoy does, waits no more
             call.arguments = await arguments(codec, items)
             call.encode = codec.write
-            items.then = partial(watches.start, call)
-            try:
-                outcome = await inner(call)
-                items.check()
-                return outcome
-            finally:
-                items.then = None
-                watches.stop(call)
+            return await items.answered(inner, watches)
 
         return answer
 
