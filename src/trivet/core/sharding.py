@@ -7,6 +7,7 @@ every other value is hashed. 480 shards can be dealt out evenly to 2, 3, 4, 5, 6
 from __future__ import annotations
 
 import hashlib
+import secrets
 from uuid import UUID
 
 from trivet.core.clock import shard_of
@@ -28,3 +29,8 @@ def logical_of(value: UUID | str | int) -> int:
     else:
         canonical = (b"t" if isinstance(value, str) else b"i") + str(value).encode()
     return int.from_bytes(hashlib.blake2b(canonical, digest_size=8).digest(), "big") % SHARDS
+
+
+def any_shard() -> int:
+    """Return a logical shard at random, for what belongs to nothing yet."""
+    return secrets.randbelow(SHARDS)

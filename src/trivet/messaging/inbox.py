@@ -39,7 +39,7 @@ async def handle_once(session: Session, database: Database, claimed: Claimed, no
     sharded = cast("ShardedWrite", session)
     here = sharded.joins(database)
     if sharded.place is not None and (sharded.place != HOME_PLACE or not here):
-        shard = None if sharded.place == HOME_PLACE else sharded.place
+        shard = sharded.shard
         try:
             await session.execute(statements().handle, (f"{claimed.message.id}/{claimed.subscriber}", now, shard))
         except UniqueViolated as handled:

@@ -28,6 +28,7 @@ from trivet.core.operation import Operation
 from trivet.core.patch import Patch
 from trivet.core.principal import Principal
 from trivet.core.resource import Resource
+from trivet.core.sharding import any_shard, logical_of
 from trivet.data.database import Reads, Session
 from trivet.messaging.jobs import queued
 from trivet.messaging.message import Message, MessageKind
@@ -60,6 +61,7 @@ class UnitOfWork:
         "_nesting",
         "_now",
         "_session",
+        "_shard",
         "_since",
         "reads",
         "runtime",
@@ -73,6 +75,7 @@ class UnitOfWork:
         self._call = call
         self._declaration = declaration
         self._session: Session | None = None
+        self._shard: int | None = None
         self._ended = False
         self._messages: list[Message] = []
         self._nesting: asyncio.Task[Any] | None = None
@@ -144,10 +147,24 @@ class UnitOfWork:
         if shard is None:
             if not runtime.sharded:
                 return runtime.clock.new_id()
-            call, session = self._call, cast("ShardedWrite", self.session)
-            key = call.idempotency_key
-            shard = session.new_shard(None if key is None else f"{call.tenant}/{call.principal.subject}/{key}")
+            shard = self._new_shard()
         return runtime.clock.new_id(shard)
+
+    def _new_shard(self) -> int:
+        """Return the logical shard of what is made now: that of this transaction, or else one for all of this work.
+
+        A request that is repeated with its key chooses as it did before, so that it comes to where the record of the
+        key is. Nothing is opened for that.
+        """
+        if self.writes and self._session is not None:
+            there = cast("ShardedWrite", self._session).shard
+            if there is not None:
+                return there
+        if self._shard is None or not self.writes:
+            call, key = self._call, self._call.idempotency_key
+            scoped = f"{call.tenant}/{call.principal.subject}/{key}"
+            self._shard = any_shard() if key is None else logical_of(scoped)
+        return self._shard
 
     def log(self, module: Module) -> Log:
         """Return the log that names the module and the request."""

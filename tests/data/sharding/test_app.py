@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from tests.data.sharding.nodes import three, what_moves
 from trivet import PUBLIC, AlreadyExists, App, Event, Meta, Module, Page, PageRequest, Read, Run, Struct, Table, Write
 from trivet.core.clock import shard_of
 from trivet.core.error import Internal
+from trivet.core.resource import Resource
 from trivet.core.sharding import logical_of
 from trivet.data.sharding.database import ShardedDatabase
 from trivet.data.sharding.directory import HOME
@@ -65,6 +67,9 @@ class Placed(Event):
 
     order_id: UUID
     name: Name
+
+
+outside = Resource("outside", nullcontext)
 
 
 class Shop:
@@ -135,6 +140,14 @@ class Shop:
             else:
                 await seen.insert(ctx, Seen(name=what, count=0, version=1))
 
+        @module.command(scope="shop.write")
+        async def ask_outside(ctx: Write) -> UUID:
+            """Make an id, wait for somebody else, and begin with what that is for."""
+            made = ctx.new_id()
+            ctx._work.leave(outside)  # as a client of another service does before it waits
+            await customers.insert(ctx, Customer(id=made, name="asked"))
+            return made
+
         @module.job(scope="shop.write")
         async def greet(ctx: Run, customer_id: UUID) -> Customer:
             """Take a look at a customer."""
@@ -168,7 +181,7 @@ class Shop:
             """Find a customer by the address."""
             return await customers.get(ctx, (await claims.get(ctx, address)).customer_id)
 
-        self.place_order, self.lose_order, self.reach = place_order, lose_order, reach
+        self.place_order, self.lose_order, self.reach, self.ask_outside = place_order, lose_order, reach, ask_outside
         self.register, self.customer_of, self.ask_to_greet, self.count_seen = (
             register,
             customer_of,
@@ -223,6 +236,12 @@ async def test_each_pool_has_numbers_under_the_name_of_its_node(client: Client) 
     database = nodes_of(client)
     pools = set(database.nodes) if database.dialect == "postgresql" else set()
     assert set(re.findall(r'trivet_database_pool_size\{node="([^"]+)"', text)) == pools
+
+
+async def test_an_id_that_is_made_opens_nothing(client: Client, shop: Shop) -> None:
+    made = await client.call(shop.ask_outside)
+    assert (await client.get(f"/v1/customers/{made}/orders")).json()["items"] == []
+    assert (await client.call(shop.ask_outside)) != made
 
 
 async def test_a_second_shard_in_one_transaction_is_refused_and_says_what_to_do(client: Client, shop: Shop) -> None:

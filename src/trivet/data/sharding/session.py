@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
-from trivet.core.sharding import SHARDS, logical_of
 from trivet.data.database import Database, Reads, Row, Session, TransactionFailed
 from trivet.data.sharding.directory import HOME
 
@@ -20,11 +18,6 @@ if TYPE_CHECKING:
 
 HOME_PLACE = -1
 """The place of everything that is not sharded."""
-
-
-def any_shard() -> int:
-    """Return a logical shard at random."""
-    return secrets.randbelow(SHARDS)
 
 
 class SecondShard(RuntimeError):
@@ -57,7 +50,6 @@ class ShardedWrite:
         "_first",
         "_inner",
         "_marks",
-        "_new",
         "_node",
         "_place",
         "_turn",
@@ -74,7 +66,6 @@ class ShardedWrite:
         self._first: Callable[[Session, int | None], Awaitable[None]] | None = None
         self._broken: Exception | None = None
         self._marks: list[_Mark] = []
-        self._new: int | None = None
         self._turn = asyncio.Lock()
         self._closed = False
 
@@ -84,6 +75,11 @@ class ShardedWrite:
     def place(self) -> int | None:
         """The logical shard of this transaction; `HOME_PLACE` for what is not sharded, ``None`` before it is known."""
         return self._place
+
+    @property
+    def shard(self) -> int | None:
+        """The logical shard of this transaction, ``None`` where it is on none."""
+        return None if self._place == HOME_PLACE else self._place
 
     def on(self, shard: int | None) -> Session:
         """Return this transaction, for a row of a logical shard, or with ``None`` for what is not sharded.
@@ -110,18 +106,6 @@ class ShardedWrite:
         What it raises, every statement raises from then on.
         """
         self._first = act
-
-    def new_shard(self, key: str | None) -> int:
-        """Return the logical shard for an identifier that is made now: the one that this transaction is on.
-
-        Where that is open, all that is made belongs together. A request that is repeated with its key chooses as it did
-        before, so that it comes to where the record of the key is; one without a key chooses at random.
-        """
-        if self._place is not None and self._place != HOME_PLACE:
-            return self._place
-        if self._new is None:
-            self._new = any_shard() if key is None else logical_of(key)
-        return self._new
 
     async def begin(self) -> None:
         """Begin, where nothing has; then on the home database."""
@@ -304,10 +288,6 @@ class ShardedRead:
                 after=None if of_shard else self._after,
             )
         return known
-
-    def new_shard(self, key: str | None) -> int:
-        """Return a logical shard for an identifier."""
-        return any_shard()
 
     async def read(self, shard: int, statement: Statement, values: Sequence[Any]) -> list[Row]:
         """Run a statement on the node that holds a shard.
