@@ -54,6 +54,9 @@ class Worker:
         order: The sockets to serve on.
         channel: The way to the supervisor.
         server: What speaks HTTP.
+
+    Attributes:
+        orphaned: Whether the way to the supervisor ended; it does so a moment before the system says that it is gone.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Worker:
         self._order = order
         self._channel = channel
         self._server = server
+        self.orphaned = False
         self._lifespan = Lifespan(app)
         self._log = Logger(Sink(format=settings.log.format, level=settings.log.level)).bind(worker=order.name)
         self._drain: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
@@ -104,6 +108,7 @@ class Worker:
             self._log.error("the supervisor is gone; ending")
         except Exception as broken:
             self._log.failure("the way to the supervisor is broken; ending", broken)
+        self.orphaned = True
         self._end(Drain(wait=0, idle=0, timeout=self._settings.drain_timeout))
 
     async def _obey(self) -> None:

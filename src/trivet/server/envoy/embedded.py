@@ -89,9 +89,14 @@ def order_of(environ: os._Environ[str]) -> Order:
     return msgspec.json.decode(environ.pop("_TRIVET_ORDER"), type=Order)
 
 
-def leave(status: int) -> NoReturn:
-    """End the process. Envoy's own way waits for what is over already, and does not know our exit status."""
-    if os.getppid() != EMBEDDING.supervisor:  # nobody else is left to do it
+def leave(status: int, *, orphaned: bool = False) -> NoReturn:
+    """End the process. Envoy's own way waits for what is over already, and does not know our exit status.
+
+    Args:
+        status: Of the process.
+        orphaned: Whether the supervisor is known to be gone.
+    """
+    if orphaned or os.getppid() != EMBEDDING.supervisor:  # nobody else is left to do it
         shutil.rmtree(EMBEDDING.directory, ignore_errors=True)
         Path(EMBEDDING.memory).unlink(missing_ok=True)
     atexit._run_exitfuncs()  # Envoy does not finalize the interpreter, and who registered something relies on it
@@ -126,7 +131,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         if not HOME:
             HOME.append(loop)
-            leave(await work(scope, send))
+            await work(scope, send)
         scope["state"].update(SERVER.state)  # of another listener: the application is open already
         await send({"type": "lifespan.startup.complete"})
         await receive()  # never comes: the worker leaves
@@ -136,8 +141,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answer_at(HOME[0], SERVER, scope, receive, send)
 
 
-async def work(scope: Scope, send: Send) -> int:
-    """Be the worker; returns the exit status."""
+async def work(scope: Scope, send: Send) -> NoReturn:
+    """Be the worker, until the process ends."""
 
     async def opened() -> None:  # pyvoy waits for this before it lets Envoy listen
         scope["state"].update(SERVER.state)
@@ -147,4 +152,4 @@ async def work(scope: Scope, send: Send) -> int:
     channel: Channel[FromSupervisor] = Channel(CONTROL, FromSupervisor)
     worker = Worker(APP, SETTINGS, ORDER, channel, SERVER)
     SIGNALLED.watch(worker)
-    return await worker.run()
+    leave(await worker.run(), orphaned=worker.orphaned)
