@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trivet.contracts.describe import describe
 from trivet.contracts.graphql.read import graph_of
 from trivet.contracts.graphql.types import Graph
 from trivet.contracts.graphql.weights import too_heavy
 from trivet.contracts.lint import lint
-from trivet.contracts.model import Api, describe
+from trivet.contracts.model import Api
 from trivet.contracts.proto.package import ProtoContract, contract_of
 from trivet.core.about import About
 from trivet.core.call import Call

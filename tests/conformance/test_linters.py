@@ -14,7 +14,8 @@ from tools import node
 
 from tests.transports.library import Library
 from trivet import About
-from trivet.contracts.model import Api, describe
+from trivet.contracts.describe import describe
+from trivet.contracts.model import Api
 from trivet.contracts.openapi import document
 
 RULES = Path(__file__).with_name("rules")

@@ -9,9 +9,11 @@ from uuid import UUID
 import pytest
 
 from trivet import Cache, Event, Http, Meta, Module, NotFound, Page, PageRequest, Read, Struct, Write
+from trivet.contracts.describe import describe
 from trivet.contracts.expansion import expansions_of
 from trivet.contracts.lint import lint
-from trivet.contracts.model import Api, describe, path_shape, template_problem
+from trivet.contracts.model import Api
+from trivet.contracts.paths import path_shape, template_problem
 from trivet.core.error import Error
 from trivet.core.fault import Fault
 

@@ -16,7 +16,7 @@ from openapi_spec_validator import validate
 
 from tests.transports.library import Library
 from trivet import About, Limit, Meta, Module, Money, NotFound, Patch, Read, Struct, Write
-from trivet.contracts.model import describe
+from trivet.contracts.describe import describe
 from trivet.contracts.openapi import document
 from trivet.contracts.schema import Schemas, component_name
 from trivet.core.page import Page
@@ -264,7 +264,7 @@ def test_the_same_app_gives_the_same_bytes_in_every_process() -> None:
     program = """
 import json
 from tests.transports.library import Library
-from trivet.contracts.model import describe
+from trivet.contracts.describe import describe
 from trivet.contracts.openapi import document
 
 print(json.dumps(document(describe("library", Library().modules)[0])))

@@ -14,7 +14,7 @@ from google.protobuf import descriptor_pb2
 from shop.app import app as shop
 from tests.rpc.everything import app as everything
 from trivet import App, Deprecated, Module, Patch, Read, Struct, Write
-from trivet.contracts.model import describe
+from trivet.contracts.describe import describe
 from trivet.contracts.proto import lock, text
 from trivet.contracts.proto.descriptor import descriptors
 from trivet.contracts.proto.package import ProtoContract, contract_of

@@ -10,7 +10,7 @@ import pytest
 from tests.contracts.test_openapi import Everything
 from tests.transports.library import Library
 from trivet import Meta, Struct
-from trivet.contracts.model import describe
+from trivet.contracts.describe import describe
 from trivet.contracts.openapi import document
 from trivet.contracts.sample import NoSampleError, sample
 from trivet.contracts.schema import Schemas

@@ -14,9 +14,9 @@ from tests.graphql.differential import DOCUMENTS_DRAWN, Session, Still, draw, re
 from tests.graphql.documents import Documents
 from tests.graphql.torture import torture, tree
 from trivet.app import App, Seeding
+from trivet.contracts.describe import describe
 from trivet.contracts.graphql.read import graph_of
 from trivet.contracts.graphql.schema import schema_of
-from trivet.contracts.model import describe
 from trivet.core.principal import DEVELOPER
 from trivet.settings import GraphqlSettings
 from trivet.testing import Client

@@ -15,9 +15,9 @@ from graphql import GraphQLError
 
 from tests.graphql.torture import torture
 from trivet.app import App
+from trivet.contracts.describe import describe
 from trivet.contracts.graphql.read import graph_of
 from trivet.contracts.graphql.schema import schema_of
-from trivet.contracts.model import describe
 from trivet.core.call import Call
 from trivet.core.principal import ANONYMOUS, Principal
 from trivet.settings import GraphqlSettings

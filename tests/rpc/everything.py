@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pool, message_factory
 from hypothesis import strategies as st
 
 from trivet import App, Meta, Module, Money, Read, Struct
-from trivet.contracts.model import describe
+from trivet.contracts.describe import describe
 from trivet.contracts.proto.descriptor import descriptors
 from trivet.contracts.proto.message import Message, Package
 from trivet.contracts.proto.package import contract_of

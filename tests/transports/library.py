@@ -30,8 +30,8 @@ from trivet import (
     Unavailable,
     Write,
 )
+from trivet.contracts.describe import describe
 from trivet.contracts.graphql.read import graph_of
-from trivet.contracts.model import describe
 from trivet.contracts.proto.package import contract_of
 from trivet.core.fault import NOWHERE
 from trivet.core.principal import Principal

@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import inspect as kinds
 
-from trivet.contracts.model import Api, ApiOperation, type_problem
+from trivet.contracts.model import Api, ApiOperation
+from trivet.contracts.wiretypes import type_problem
 from trivet.core.decode import patched_shape
 from trivet.core.fault import Fault
 from trivet.core.patch import patch_shape

@@ -35,6 +35,9 @@ from trivet.core.error import Code, Error, InvalidArgument, Unavailable, Unimple
 from trivet.core.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused
 from trivet.core.precondition import PreconditionFailed, PreconditionRequired
 
+PROBLEM_MEMBERS = frozenset({"type", "title", "status", "detail", "instance", "code", "reason", "errors"})
+"""Members that every rendered error has; an error's own fields stand beside them (RFC 9457 section 3.2)."""
+
 Word = Annotated[str, Meta(max_length=128)]
 Few = Annotated[tuple[Word, ...], Meta(max_length=32)]
 Bytes = Annotated[int, Meta(ge=1, le=2**31 - 1)]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from trivet.app import App
-from trivet.contracts.model import describe
+from trivet.contracts.describe import describe
 from trivet.contracts.proto.message import Message, Method
 from trivet.contracts.proto.package import POSITION, RESUME_AFTER, VALUE, contract_of
 from trivet.contracts.subject import is_page_request

@@ -13,7 +13,8 @@ from msgspec import structs
 
 from trivet.app import App, Service
 from trivet.contracts.body import LINES, body_of
-from trivet.contracts.model import PROBLEM_MEMBERS, ApiOperation
+from trivet.contracts.model import ApiOperation
+from trivet.contracts.problem import PROBLEM_MEMBERS
 from trivet.contracts.proto.message import Method
 from trivet.contracts.proto.package import VALUE
 from trivet.contracts.result import Form
