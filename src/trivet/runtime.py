@@ -62,6 +62,7 @@ class Runtime:
         ready: Whether everything is open.
         sharded: Whether any table is sharded.
         stores: The databases, the home database first.
+        snapshots: As many as jobs may hold at a time.
         alarms: End what is late, to the hundredth of a second.
         ages: End what is idle or old, to the second.
         draining: Whether the process was told to end; it still answers, but wants no new work.
@@ -104,6 +105,7 @@ class Runtime:
         self.sharded = any(table.shard_by is not None for module in self.modules for table in module.tables)
         self.stores: tuple[Database, ...] = ()
         self.dispatchers: list[Dispatcher] = []
+        self.snapshots = asyncio.Semaphore(0)
         self._resources = tuple(resources)
         self._opened: dict[int, Any] = {}
         self._at_end: list[Callable[[], None]] = []
@@ -179,6 +181,7 @@ class Runtime:
         wanted = [*schema(self.modules, database.dialect), *platform_tables(database.dialect)]
         await (database.create(wanted) if create else database.check(wanted))
         self.database = database
+        self.snapshots = asyncio.Semaphore(database.snapshots)
         if self.record is not None:
             session = self.stores[0].session(write=False, reads="primary", after=())
             self.record.begin(await session.seen())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,6 +56,9 @@ class FakeWork:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.session: Any = session
         self._ids = itertools.count(1)
+
+    def snapshot(self) -> AbstractAsyncContextManager[Any] | None:
+        return None
 
     def new_id(self, shard: int | None = None) -> UUID:
         return UUID(int=next(self._ids)) if shard is None else SystemClock().new_id(shard)

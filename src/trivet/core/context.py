@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 from uuid import UUID
@@ -73,6 +74,10 @@ class Work(Protocol):
     @property
     def session(self) -> Any:
         """The open store of the floor above; only that floor knows its type."""
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[Any] | None:
+        """Return the store as of one instant, to be held for as long as somebody reads; ``None``: hold nothing."""
         ...
 
     @property

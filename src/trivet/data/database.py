@@ -6,7 +6,7 @@ statement, holds at most one connection, never waits for a second one, and runs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from trivet.data.pooled import PoolsObserver
-    from trivet.data.statement import Statement
+    from trivet.data.statement import Insert, Statement
 
 Dialect = Literal["sqlite", "postgresql"]
 Reads = Literal["replica", "session", "primary"]
@@ -54,10 +54,12 @@ class UniqueViolated(Exception):
 
     Args:
         columns: The columns of the unique constraint that was violated.
+        row: Which of several rows violated it, counted from 0, where that is known.
     """
 
-    def __init__(self, columns: tuple[str, ...]) -> None:
+    def __init__(self, columns: tuple[str, ...], row: int | None = None) -> None:
         self.columns = columns
+        self.row = row
         super().__init__(f"not unique: {', '.join(columns)}")
 
 
@@ -109,6 +111,10 @@ class Session(Protocol):
         """Run a statement once for each sequence of values; raises what `fetch` raises."""
         ...
 
+    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
+        """Add rows by the fastest means that the engine has; raises what `fetch` raises."""
+        ...
+
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Return a context in which a failure undoes only what happened inside of it; they may be nested.
 
@@ -145,11 +151,44 @@ class Session(Protocol):
         ...
 
 
+class Snapshot(Protocol):
+    """Everything as of one instant, for work that reads more than fits into memory and takes as long as it takes.
+
+    It holds a connection from its first statement until it is closed.
+    """
+
+    def scan(self, statement: Statement, values: Sequence[Any], size: int) -> AsyncGenerator[list[Row], None]:
+        """Yield the rows of a statement in groups, each fetched when it is wanted; one scan at a time.
+
+        A scan that is left before its end goes on holding what it holds until the snapshot is closed.
+
+        Args:
+            statement: Only reads.
+            values: In the order of `Statement.parameters`, as the driver takes them.
+            size: Rows of a group.
+
+        Raises:
+            Contention: The node can not keep the instant, or the tables changed: begin again.
+            DatabaseUnavailable: The store can not be reached, or nothing was asked for too long.
+            DeadlineExceeded: One group took longer than the server lets a statement take.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Return what is borrowed; may be called more than once."""
+        ...
+
+
 class Database(Protocol):
     """A relational store."""
 
     dialect: Dialect
     """Which compiled form of a statement it runs."""
+
+    @property
+    def snapshots(self) -> int:
+        """How many of `snapshot` may be held at a time, so that everything else still finds connections; may be 0."""
+        ...
 
     async def open(self) -> None:
         """Connect and verify that the store can be used.
@@ -222,4 +261,8 @@ class Database(Protocol):
             snapshot: Whether a reading session sees everything as of one instant.
             after: What the caller has seen; ``None`` where that is not known: its session reads are on the primary.
         """
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Return a snapshot of the primary; nothing is borrowed or begun yet. Whoever takes it counts them."""
         ...

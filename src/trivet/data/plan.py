@@ -27,7 +27,7 @@ from trivet.data.pagetoken import context_of
 from trivet.data.resolve import ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
 from trivet.data.sharding.tables import SHARD_COLUMN
-from trivet.data.statement import Statement, any_of, compiler, list_value
+from trivet.data.statement import Insert, Statement, any_of, compiler, list_value
 from trivet.data.table import Listing, Selection, Table, Unique
 from trivet.data.where import Source, Where
 
@@ -149,7 +149,7 @@ class TablePlan(Generic[T]):
         self.lock_many = self.forms(
             self.readable, lambda where, guard: in_order.where(many(where), *guard).with_for_update()
         )
-        self.insert = Statement(sa.insert(self.table), [column.name for column in self.table.c])
+        self.insert = Insert(self.table)
         self.insert.on(self.dialect)
         self.update = self.forms(self.writable, self._update)
         delete = sa.delete(self.table)

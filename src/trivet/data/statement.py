@@ -99,6 +99,27 @@ class Statement:
             return form
 
 
+class Insert(Statement):
+    """Adds one row; an engine that adds many at a time by other means finds here what it needs for that.
+
+    Args:
+        table: Where to. The parameters are all of its columns, in their order.
+
+    Attributes:
+        schema: The table's schema, where it has one.
+        table: The table's name.
+        columns: The names of its columns.
+    """
+
+    __slots__ = ("columns", "schema", "table")
+
+    def __init__(self, table: sa.Table) -> None:
+        self.schema = table.schema
+        self.table = table.name
+        self.columns = tuple(column.name for column in table.c)
+        super().__init__(sa.insert(table), self.columns)
+
+
 def _compile(clause: Any, dialect: Dialect, declared: tuple[str, ...] | None) -> Form:
     compiled = clause.compile(dialect=compiler(dialect), **OPTIONS[dialect])
     sql = str(compiled).strip()

@@ -12,7 +12,8 @@ writes itself (`Table.selection`) reads through the same rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import msgspec
@@ -31,8 +32,8 @@ from trivet.data.mapping import value_at
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from trivet.data.database import Session
-    from trivet.data.plan import Query, TablePlan
+    from trivet.data.database import Session, Snapshot
+    from trivet.data.plan import ListingPlan, Query, TablePlan
     from trivet.data.selection import Rows
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -40,6 +41,12 @@ K = TypeVar("K")
 X = TypeVar("X")
 R = TypeVar("R", bound=msgspec.Struct)
 P = ParamSpec("P")
+
+GROUP = 500
+"""Rows that are in memory at a time where there may be any number: some milliseconds of work."""
+
+EVERY = 2**63 - 1
+"""The limit of a list without one."""
 
 Rule = Callable[[Principal, T], bool]
 """Whether a caller may: traced into SQL, and run on rows; see `trivet.data.trace` for what it may use."""
@@ -320,28 +327,103 @@ class Table(Generic[T, K]):
         plan = plan_of(ctx, self)
         lists = plan.listings[listing]
         arguments = lists.arguments(*args, **kwargs)
-        limit = page.limit
         context = lists.context(arguments)
+        after: tuple[Any, ...] | None = None
+        if page.page_token is not None:
+            after = pagetoken.read(page.page_token, lists.token_type, context, plan.signing_key)
+        rows = await self._rows_after(ctx, plan, lists, arguments, after, page.limit + 1)
+        return self._page(plan, lists, rows, page, context)
+
+    async def _rows_after(
+        self,
+        ctx: Read,
+        plan: TablePlan[T],
+        lists: ListingPlan,
+        arguments: tuple[Any, ...],
+        after: tuple[Any, ...] | None,
+        limit: int,
+    ) -> list[Any]:
+        """Return the rows of a listing that follow a position, from the beginning where it is ``None``."""
         shard = lists.shard(ctx, arguments) if plan.routed else None
         every = shard is None and plan.placement is not None
-        if page.page_token is None:
+        if after is None:
             queries = lists.all_first if every else lists.first
-            own: tuple[Any, ...] = (*arguments, limit + 1)
+            own = (*arguments, limit)
         else:
             queries = lists.all_next if every else lists.next
-            after = pagetoken.read(page.page_token, lists.token_type, context, plan.signing_key)
-            own = (*arguments, *after, limit + 1)
+            own = (*arguments, *after, limit)
         query = queries[lists.variant(arguments)][plan.readable.choose(ctx)]
         session: Any = session_of(ctx, self)
         if every:
             parts = await session.ask_all(
                 query.statement, lambda there: query.values(ctx, (*own, there)), self._fan_out(plan)
             )
-            rows = lists.merged(parts)
+            return lists.merged(parts)
+        session = session.on(shard) if plan.routed else session
+        rows: list[Any] = await session.fetch(query.statement, query.values(ctx, own))
+        return rows
+
+    def stream(
+        self, ctx: Read, listing: Listing[T, P], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, None]:
+        """Yield every row of a listing, in its order, however many there are; a group of them is in memory at a time.
+
+        In a job the rows are those of one instant, read by a cursor that holds a connection to its end; but rows of a
+        sharded table, and what is streamed while another stream of the same job goes on, are read as everywhere else:
+        each group by a statement of its own, with nothing held in between. Then what changes meanwhile may be seen or
+        not, and a row whose place in the order changes may be seen twice or not at all.
+
+        Args:
+            ctx: The context.
+            listing: One of this table's.
+            *args: The listing's arguments.
+            **kwargs: The listing's arguments.
+        """
+        plan = plan_of(ctx, self)
+        session_of(ctx, self)
+        lists = plan.listings[listing]
+        arguments = lists.arguments(*args, **kwargs)
+        lists.variant(arguments)  # refuses what is not there now, not when the first row is wanted
+        return self._streamed(ctx, plan, lists, arguments)
+
+    async def _streamed(
+        self, ctx: Read, plan: TablePlan[T], lists: ListingPlan, arguments: tuple[Any, ...]
+    ) -> AsyncGenerator[T, None]:
+        held = ctx._work.snapshot() if plan.placement is None else None
+        if held is None:
+            found = self._followed(ctx, plan, lists, arguments)
         else:
-            session = session.on(shard) if plan.routed else session
-            rows = await session.fetch(query.statement, query.values(ctx, own))
-        return self._page(plan, lists, rows, page, context)
+            found = self._scanned(ctx, plan, lists, arguments, held)
+        async with aclosing(found) as groups:
+            async for rows in groups:
+                for row in rows:
+                    yield row
+
+    async def _scanned(
+        self,
+        ctx: Read,
+        plan: TablePlan[T],
+        lists: ListingPlan,
+        arguments: tuple[Any, ...],
+        held: AbstractAsyncContextManager[Snapshot],
+    ) -> AsyncGenerator[list[T], None]:
+        query = lists.first[lists.variant(arguments)][plan.readable.choose(ctx)]
+        values = query.values(ctx, (*arguments, EVERY))
+        async with held as snapshot, aclosing(snapshot.scan(query.statement, values, GROUP)) as groups:
+            async for rows in groups:
+                yield plan.mapping.decode(rows)
+
+    async def _followed(
+        self, ctx: Read, plan: TablePlan[T], lists: ListingPlan, arguments: tuple[Any, ...]
+    ) -> AsyncGenerator[list[T], None]:
+        after: tuple[Any, ...] | None = None
+        while True:
+            found = await self._rows_after(ctx, plan, lists, arguments, after, GROUP)
+            rows = plan.mapping.decode(found[:GROUP])  # of several nodes there may be more
+            yield rows
+            if len(rows) < GROUP:
+                return
+            after = lists.position(rows[-1])
 
     async def page_by(
         self,
@@ -463,6 +545,50 @@ class Table(Generic[T, K]):
         except UniqueViolated as violated:
             raise self._taken(plan, violated, rows[0] if len(rows) == 1 else None) from violated
 
+    async def load(self, ctx: Write, rows: Iterable[T] | AsyncIterable[T], /) -> int:
+        """Add rows, all or none, while they come in: a group of them is in memory at a time.
+
+        It is to `insert_many` what COPY is to INSERT. Rows that come from the same context, such as from a `stream`,
+        are read between two groups.
+
+        Args:
+            ctx: The context.
+            rows: Any number of rows.
+
+        Returns:
+            How many they were.
+
+        Raises:
+            PermissionDenied: The caller may not write a row, or it is another tenant's.
+            AlreadyExists: The key of a row, or something unique, is taken; or the error that the `Unique` declares.
+            InvalidArgument: A column can not hold its value.
+        """
+        plan = plan_of(ctx, self)
+        session: Any = session_of(ctx, self, write=True)
+        done = 0
+        async with session.savepoint(), aclosing(_groups(rows)) as groups:
+            async for group in groups:
+                encoded: list[Any] = []
+                for row in group:
+                    try:
+                        self._permit(ctx, row)
+                        values: Any = plan.mapping.encode(row)
+                    except Error as refused:
+                        _of_row(refused, done + len(encoded))
+                        raise
+                    if plan.routed:
+                        session, values = self._placed(ctx, plan, session, row, values)
+                    encoded.append(values)
+                try:
+                    await session.load(plan.insert, encoded)
+                except UniqueViolated as violated:
+                    if violated.row is None:
+                        raise self._taken(plan, violated, None) from violated
+                    taken = self._taken(plan, violated, group[violated.row])
+                    raise _of_row(taken, done + violated.row) from violated
+                done += len(group)
+        return done
+
     async def update(self, ctx: Write, row: T, /) -> T:
         """Replace the row of that key; with a ``version``, only if it is still the one that this row was made from.
 
@@ -562,3 +688,28 @@ class Table(Generic[T, K]):
 
 def _shown(key: Any) -> str:
     return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _of_row(error: Error, index: int) -> Error:
+    """Return an error that says to whoever reads the log which row of many it is about."""
+    error.add_note(f"in row {index} of those that were to be loaded, counted from 0")
+    return error
+
+
+async def _groups(rows: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
+    """Put rows into groups as they come."""
+    group: list[T] = []
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            group.append(row)
+            if len(group) == GROUP:
+                yield group
+                group = []
+    else:
+        for row in rows:
+            group.append(row)
+            if len(group) == GROUP:
+                yield group
+                group = []
+    if group:
+        yield group

@@ -6,7 +6,8 @@ once, however often the message is delivered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from trivet.core.module import Module, Subscription
 from trivet.core.operation import Operation
 from trivet.core.principal import Principal
 from trivet.core.tolerant import tolerant
+from trivet.data.database import Database, Snapshot
 from trivet.messaging.message import Message
 from trivet.messaging.runner import Progress, Settle
 from trivet.messaging.subscribers import EVENT_SECONDS
@@ -123,11 +125,35 @@ class Deliveries:
 class JobWork(UnitOfWork):
     """The unit of work of a job: it reads, reports its progress, and each of its commands has a work of its own."""
 
-    __slots__ = ("_progress",)
+    __slots__ = ("_held", "_progress")
 
     def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, progress: Progress) -> None:
         super().__init__(runtime, call, declaration, writes=False)
         self._progress = progress
+        self._held: Snapshot | None = None
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot] | None:
+        """Return the store as of one instant, where this job does not hold one and the process may hold any."""
+        database = self.runtime.open_database()
+        return self._snapshot(database) if database.snapshots and self._held is None else None
+
+    @asynccontextmanager
+    async def _snapshot(self, database: Database) -> AsyncIterator[Snapshot]:
+        held = self._held = database.snapshot()
+        try:
+            async with self.runtime.snapshots:
+                try:
+                    yield held
+                finally:
+                    await held.close()
+        finally:
+            self._held = None
+
+    async def close(self) -> None:
+        """Return what is borrowed, also what a stream holds that was left before its end."""
+        if self._held is not None:
+            await self._held.close()
+        await super().close()
 
     def progress(self, done: int, total: int | None) -> None:
         """Record how far the job is."""

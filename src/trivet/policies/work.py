@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
@@ -135,6 +135,10 @@ class UnitOfWork:
                 after=self._since,
             )
         return self._session
+
+    def snapshot(self) -> AbstractAsyncContextManager[Any] | None:
+        """Return nothing: only a job may hold a connection for as long as it reads."""
+        return None
 
     @property
     def plans(self) -> Mapping[Any, Any]:

@@ -20,7 +20,7 @@ from trivet.core.clock import Deadline, SystemClock
 from trivet.core.error import DeadlineExceeded
 from trivet.data.database import DatabaseUnavailable
 from trivet.data.postgresql import PostgresDatabase
-from trivet.data.statement import Statement
+from trivet.data.statement import Insert, Statement
 from trivet.settings import DatabaseSettings
 from trivet.testing import serve
 
@@ -38,6 +38,10 @@ ADD = Statement(
 )
 NUMBER = Statement(sa.select(COUNTERS.c.number).where(COUNTERS.c.id == sa.bindparam("of")), ("of",))
 INSERT = Statement(sa.insert(COUNTERS), ("id", "number"))
+OF = Statement(sa.select(COUNTERS.c.id).where(COUNTERS.c.number == sa.bindparam("of")), ("of",))
+LEFT = Statement(
+    sa.text("SELECT (SELECT count(*) FROM pg_prepared_statements), (SELECT count(*) FROM pg_cursors WHERE name <> '')")
+)
 SLEEP = Statement(sa.text("SELECT pg_sleep(60)"))
 BACKENDS = "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND backend_type = 'client backend'"
 RUNNING = BACKENDS + " AND state <> 'idle'"
@@ -103,6 +107,27 @@ async def test_many_connections_of_ours_share_few_of_the_server_and_no_update_is
         [(backends,)] = await asyncio.to_thread(before.server.run, BACKENDS.format(name))
         assert backends <= SIZE
         assert database.pool.figures.open > SIZE
+
+
+async def test_rows_are_loaded_and_scanned_by_many_and_nothing_stays_behind_on_the_server(
+    before: Bouncer, name: str
+) -> None:
+    async with opened(before.url(name), pool_size=20) as database:
+        await database.create([COUNTERS])
+
+        async def work(number: int) -> None:
+            session = database.session(write=True)
+            await session.load(Insert(COUNTERS), [(f"{number}-{row}", number) for row in range(25)])
+            await session.commit()
+            await session.close()
+            snapshot = database.snapshot()
+            found = [row async for rows in snapshot.scan(OF, (number,), 10) for row in rows]
+            assert len(found) == 25
+            await snapshot.close()
+
+        await asyncio.gather(*(work(number) for number in range(20)))
+        session = database.session(write=False)
+        assert await session.fetch(LEFT, ()) == [(0, 0)]
 
 
 async def test_a_statement_is_ended_on_the_server_at_its_deadline(before: Bouncer, name: str) -> None:

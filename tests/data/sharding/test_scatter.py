@@ -22,7 +22,9 @@ from trivet.data import PUBLIC, Table
 from trivet.data.catalog import bind, schema
 from trivet.data.database import DatabaseUnavailable
 from trivet.data.sharding.move import Move
+from trivet.data.sharding.session import SecondShard
 from trivet.data.statement import Statement
+from trivet.data.table import GROUP
 from trivet.settings import DatabaseSettings
 
 
@@ -147,3 +149,41 @@ async def test_a_read_asks_no_more_nodes_than_was_declared() -> None:
         async with opened(found, module) as store, store.reading() as ctx:
             with pytest.raises(DatabaseUnavailable, match="scatter=2 would have to ask 3 nodes"):
                 await table.page(ctx, everything, PageRequest())
+
+
+async def test_a_stream_of_all_shards_is_in_order_and_a_load_is_of_one() -> None:
+    module = Module("streamed")
+    table = Table(
+        module,
+        Entry,
+        key=lambda e: (e.group, e.id),
+        shard_by=lambda e: e.group,
+        scatter=3,
+        readable=PUBLIC,
+        writable=PUBLIC,
+    )
+
+    @table.listing(order=["rank", "id"])
+    def by_group(e: Entry, group: str | None = None) -> bool:
+        return e.group == group
+
+    def entry(number: int, group: str) -> Entry:
+        return Entry(id=number, group=group, rank=number % 2, name="", at=START, rate=Decimal(0), span=timedelta())
+
+    groups = ["a", "b", "c", "d", "e"]  # on more than one node
+    with three() as found:
+        async with opened(found, module) as store:
+            for group in groups:
+                async with store.writing() as ctx:
+                    assert await table.load(ctx, (entry(number, group) for number in range(GROUP))) == GROUP
+            async with store.writing() as ctx:
+                with pytest.raises(SecondShard):
+                    await table.load(ctx, [entry(-1, "a"), entry(-1, "b")])
+            async with store.reading() as read:
+                rows = [row async for row in table.stream(read, by_group)]
+                of_one = [row async for row in table.stream(read, by_group, "c")]
+    directory = nodes_of(store).directory
+    assert len({directory.nodes[logical_of(group)] for group in groups}) > 1
+    assert len(rows) == len({(row.group, row.id) for row in rows}) == len(groups) * GROUP
+    assert [(row.rank, row.id) for row in rows] == sorted((row.rank, row.id) for row in rows)
+    assert of_one == [row for row in rows if row.group == "c"]

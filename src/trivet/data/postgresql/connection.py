@@ -10,7 +10,7 @@ import asyncpg
 from trivet.core.clock import Deadline
 from trivet.core.error import DeadlineExceeded
 from trivet.data.database import Row
-from trivet.data.statement import Form
+from trivet.data.statement import Form, Insert
 
 
 class Connection:
@@ -59,6 +59,19 @@ class Connection:
         """Run a statement once for each sequence of values, in few round trips; at the deadline it is cancelled."""
         try:
             await self.driver.executemany(form.sql, [form.arrange(each) for each in values], timeout=left(deadline))
+        except asyncpg.PostgresError:
+            raise
+        except BaseException:
+            self._upset = True
+            raise
+
+    async def copy(self, insert: Insert, rows: Sequence[Row], deadline: Deadline | None) -> None:
+        """Add rows with a binary COPY; at the deadline it is cancelled."""
+        table, schema, columns = insert.table, insert.schema, list(insert.columns)
+        try:
+            await self.driver.copy_records_to_table(
+                table, schema_name=schema, columns=columns, records=rows, timeout=left(deadline)
+            )
         except asyncpg.PostgresError:
             raise
         except BaseException:

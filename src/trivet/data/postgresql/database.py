@@ -11,7 +11,7 @@ import asyncpg
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
-from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session
+from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session, Snapshot
 from trivet.data.existing import disagreement, missing
 from trivet.data.pooled import PoolsObserver
 from trivet.data.postgresql.address import OLDEST, address_of
@@ -19,7 +19,7 @@ from trivet.data.postgresql.connection import Connection
 from trivet.data.postgresql.errors import field_of, reraise
 from trivet.data.postgresql.listen import Listener
 from trivet.data.postgresql.pool import Pool, PoolOptions
-from trivet.data.postgresql.session import ReadSession, SnapshotSession, WriteSession
+from trivet.data.postgresql.session import ReadSession, Scan, SnapshotSession, WriteSession
 from trivet.data.statement import compiler
 from trivet.settings import DatabaseSettings
 
@@ -77,6 +77,8 @@ class PostgresDatabase:
 
     Attributes:
         begin: How a command's transaction begins.
+        pgbouncer: Whether nothing may be kept on connections.
+        snapshots: How many snapshots may be held: a quarter of the connections, none of the only one.
         uniques: The columns of unique indexes, by schema and name.
 
     Raises:
@@ -96,6 +98,8 @@ class PostgresDatabase:
         level = self._settings.isolation.upper().replace("-", " ")
         self.begin = f"BEGIN ISOLATION LEVEL {level} READ WRITE"
         self.uniques: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.pgbouncer = self._settings.pgbouncer
+        self.snapshots = (self._settings.pool_size + 2) // 4
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._address.shown})"
@@ -344,6 +348,11 @@ class PostgresDatabase:
         if write:
             return WriteSession(self, deadline)
         return SnapshotSession(self, deadline) if snapshot else ReadSession(self, deadline)
+
+    def snapshot(self) -> Snapshot:
+        """Return a snapshot; nothing is borrowed or begun yet."""
+        self.in_process()
+        return Scan(self, None)
 
     def in_process(self) -> None:
         """Refuse to be used in another process than the one that opened it."""

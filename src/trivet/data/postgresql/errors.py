@@ -106,6 +106,17 @@ def columns_of(error: asyncpg.PostgresError, uniques: Uniques) -> tuple[str, ...
     return (field_of(error, "constraint_name") or "?",)
 
 
+def row_of(error: asyncpg.PostgresError, table: str, rows: int) -> int | None:
+    """Return which row of a COPY an error is about, counted from 0, where the server says it.
+
+    The context is ``COPY table, line 41``, with the word for line in the language of the server.
+    """
+    _, named, rest = field_of(error, "context").partition(table)
+    number = re.search(r"\d+", rest) if named else None
+    row = int(number[0]) - 1 if number is not None else -1
+    return row if 0 <= row < rows else None
+
+
 def field_of(error: asyncpg.PostgresError, name: str) -> str:
     """Return one field of the server's message, empty where it has none; the driver sets them as attributes."""
     value = getattr(error, name, None)

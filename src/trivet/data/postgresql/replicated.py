@@ -27,7 +27,7 @@ import asyncpg
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import FARTHEST, Mark, Marks
-from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session
+from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session, Snapshot
 from trivet.data.observer import UNOBSERVED, Observer
 from trivet.data.pooled import PoolsObserver
 from trivet.data.postgresql.database import PostgresDatabase
@@ -303,6 +303,15 @@ class ReplicatedDatabase:
         if write:
             return MarkedSession(self, deadline)
         return RoutedSession(self, deadline, reads, snapshot, after)
+
+    @property
+    def snapshots(self) -> int:
+        """How many snapshots of the primary may be held at a time."""
+        return self.primary.snapshots
+
+    def snapshot(self) -> Snapshot:
+        """Return a snapshot of the primary: a replica ends a read that keeps it from going on."""
+        return self.primary.snapshot()
 
     async def route(self, reads: Reads, after: Marks | None) -> Replica | None:
         """Choose where a unit of work reads, ``None`` for the primary, and count it."""

@@ -13,7 +13,7 @@ from trivet.core.clock import Deadline
 from trivet.core.consistency import Mark, Marks
 from trivet.data.database import Contention, DatabaseUnavailable, Reads, Row
 from trivet.data.postgresql.session import ReadSession, SnapshotSession, WriteSession
-from trivet.data.statement import Statement
+from trivet.data.statement import Insert, Statement
 
 if TYPE_CHECKING:
     from trivet.data.postgresql.database import PostgresDatabase
@@ -136,6 +136,10 @@ class RoutedSession:
     async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
         """Refuse: this session does not write."""
         await self._at(self._all.primary).execute_many(statement, values)
+
+    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
+        """Refuse: this session does not write."""
+        await self._at(self._all.primary).load(insert, rows)
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Refuse: this session does not write."""

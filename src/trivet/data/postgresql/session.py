@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from hashlib import blake2s
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import asyncpg
@@ -12,10 +13,10 @@ import asyncpg
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
 from trivet.core.error import DeadlineExceeded
-from trivet.data.database import DatabaseUnavailable, Row, TransactionFailed
+from trivet.data.database import DatabaseUnavailable, Row, TransactionFailed, UniqueViolated
 from trivet.data.postgresql.connection import Connection
-from trivet.data.postgresql.errors import BROKEN, STALE, lost, reraise
-from trivet.data.statement import Statement
+from trivet.data.postgresql.errors import BROKEN, STALE, columns_of, lost, reraise, row_of
+from trivet.data.statement import Form, Insert, Statement, as_given
 from trivet.data.waiting import uninterrupted
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ class ReadSession(_Session):
         """Refuse: this session does not write."""
         raise RuntimeError("a reading session can not change anything: the operation has to be a command")
 
+    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
+        """Refuse: this session does not write."""
+        raise RuntimeError("a reading session can not change anything: the operation has to be a command")
+
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Refuse: this session does not write."""
         raise RuntimeError("a reading session can not change anything: the operation has to be a command")
@@ -173,6 +178,42 @@ class SnapshotSession(ReadSession):
             return connection.driver
 
 
+IDLE = "SET LOCAL idle_in_transaction_session_timeout = '10min'"
+"""How long whoever reads a group of rows may do so before it asks for the next one: longer than a command may pause."""
+
+
+class Scan(SnapshotSession):
+    """Reads more than fits into memory as of one instant, by a cursor of the server.
+
+    The cursor is one of SQL, not of the driver: it works behind a PgBouncer too, and can be closed. Its name follows
+    from its statement, because a FETCH is prepared once and stands for rows of one kind.
+    """
+
+    __slots__ = ()
+
+    async def scan(self, statement: Statement, values: Sequence[Any], size: int) -> AsyncGenerator[list[Row], None]:
+        """Yield the rows of a statement in groups; see `Snapshot.scan`."""
+        form = statement.on("postgresql")
+        name = f'"scan_{blake2s(form.sql.encode(), digest_size=8).hexdigest()}"'
+        declare = Form(f"DECLARE {name} NO SCROLL CURSOR FOR {form.sql}", form.arrange, reads=True)
+        fetch = Form(f"FETCH {size} FROM {name}", as_given, reads=True)
+        async with self._turn:
+            connection = await self._held()
+            await self._run(connection, lambda: connection.command(IDLE))
+            await self._run(connection, lambda: connection.execute(declare, values, self._deadline))
+        while True:
+            async with self._turn:
+                if self._connection is not connection:  # closed meanwhile: it may be somebody else's by now
+                    raise TransactionFailed()
+                rows = await self._run(connection, lambda: connection.fetch(fetch, (), self._deadline))
+            if rows:
+                yield rows
+            if len(rows) < size:
+                break
+        async with self._turn:
+            await self._run(connection, lambda: connection.command(f"CLOSE {name}"))
+
+
 class WriteSession(_Session):
     """One transaction, from the first statement to `commit`, `rollback` or `close`."""
 
@@ -213,6 +254,24 @@ class WriteSession(_Session):
                 await connection.execute_many(statement.on("postgresql"), values, self._deadline)
             except BaseException as error:
                 self._failed = True
+                self._fail(error, connection)
+
+    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
+        """Add rows with COPY; see `Session.load`. Behind a PgBouncer, where the driver's COPY would leave a prepared
+        statement behind, they are inserted.
+        """
+        if self._database.pgbouncer:
+            await self.execute_many(insert, rows)
+            return
+        async with self._turn:
+            connection = await self._held()
+            try:
+                await connection.copy(insert, rows, self._deadline)
+            except BaseException as error:
+                self._failed = True
+                if isinstance(error, asyncpg.UniqueViolationError):
+                    columns = columns_of(error, self._database.uniques)
+                    raise UniqueViolated(columns, row_of(error, insert.table, len(rows))) from error
                 self._fail(error, connection)
 
     async def _held(self) -> Connection:

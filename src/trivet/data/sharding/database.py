@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
 from trivet.core.sharding import SHARDS
-from trivet.data.database import Contention, Database, DatabaseUnavailable, Dialect, Reads, Row, Session
+from trivet.data.database import Contention, Database, DatabaseUnavailable, Dialect, Reads, Row, Session, Snapshot
 from trivet.data.pooled import PoolsObserver
 from trivet.data.sharding.directory import HOME, Directory, dealt
 from trivet.data.sharding.session import ShardedRead, ShardedWrite
@@ -154,6 +154,15 @@ class ShardedDatabase:
         if write:
             return ShardedWrite(self, deadline)
         return ShardedRead(self, deadline, reads, snapshot, after)
+
+    @property
+    def snapshots(self) -> int:
+        """How many snapshots of what is not sharded may be held at a time."""
+        return self.home.snapshots
+
+    def snapshot(self) -> Snapshot:
+        """Return a snapshot of what is not sharded."""
+        return self.home.snapshot()
 
     async def claim(self, shard: int, deadline: Deadline | None) -> tuple[Session, Database]:
         """Begin a transaction on the node that holds the shard, which it keeps until then, and return both.

@@ -14,7 +14,7 @@ from trivet.data.sharding.directory import HOME
 
 if TYPE_CHECKING:
     from trivet.data.sharding.database import ShardedDatabase
-    from trivet.data.statement import Statement
+    from trivet.data.statement import Insert, Statement
 
 HOME_PLACE = -1
 """The place of everything that is not sharded."""
@@ -155,6 +155,10 @@ class ShardedWrite:
     async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
         """Run a statement once for each sequence of values; see `Session.execute_many`."""
         await (await self._begun()).execute_many(statement, values)
+
+    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
+        """Add rows, all of this transaction's place; see `Session.load`."""
+        await (await self._begun()).load(insert, rows)
 
     async def ask_all(self, *_: Any) -> NoReturn:
         """Refuse: a transaction is on one shard."""
@@ -342,6 +346,10 @@ class ShardedRead:
         """Refuse: this session does not write."""
         await self._home().execute_many(statement, values)
 
+    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
+        """Refuse: this session does not write."""
+        await self._home().load(insert, rows)
+
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Refuse: this session does not write."""
         return self._home().savepoint()
@@ -380,6 +388,7 @@ class _At:
         self._shard = shard
         self.execute = whole.execute
         self.execute_many = whole.execute_many
+        self.load = whole.load
         self.savepoint = whole.savepoint
         self.commit = whole.commit
         self.rollback = whole.rollback

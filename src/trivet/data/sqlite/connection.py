@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,26 @@ class Connection:
         meter = self.meter
         meter.left, meter.deadline = UNLIMITED, deadline
         self.driver.executemany(form.sql, [form.arrange(each) for each in values])
+
+    def load(self, form: Form, rows: Iterable[Row], deadline: Deadline | None) -> None:
+        """Run a statement once for each row, which is taken when the one before is done; interrupted as the others."""
+        meter = self.meter
+        meter.left, meter.deadline = UNLIMITED, deadline
+        self.driver.executemany(form.sql, map(form.arrange, rows))
+
+    def begin_scan(
+        self, cursor: sqlite3.Cursor, form: Form, values: Sequence[Any], size: int, deadline: Deadline | None
+    ) -> list[Row]:
+        """Begin to run a statement and return its first rows; it is interrupted at the deadline."""
+        meter = self.meter
+        meter.left, meter.deadline = UNLIMITED, deadline
+        return cursor.execute(form.sql, form.arrange(values)).fetchmany(size)
+
+    def go_on(self, cursor: sqlite3.Cursor, size: int, deadline: Deadline | None) -> list[Row]:
+        """Return the next rows of a statement; it is interrupted at the deadline."""
+        meter = self.meter
+        meter.left, meter.deadline = UNLIMITED, deadline
+        return cursor.fetchmany(size)
 
     def command(self, sql: str) -> None:
         """Run ``BEGIN``, ``COMMIT`` or ``ROLLBACK``; none of them is interrupted."""

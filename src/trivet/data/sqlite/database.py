@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
-from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session
+from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session, Snapshot
 from trivet.data.existing import disagreement, missing
 from trivet.data.sqlite.connection import Connection
 from trivet.data.sqlite.errors import reraise
-from trivet.data.sqlite.session import ReadSession, SnapshotSession, WriteSession
+from trivet.data.sqlite.session import ReadSession, Scan, SnapshotSession, WriteSession
 from trivet.data.sqlite.waiting import acquire, patiently
 from trivet.data.statement import OPTIONS, Statement, compiler
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 READERS = 4
 """Connections for snapshots and for slow reads, each opened when it is first needed."""
+
+HELD = 2
+"""How many of them may be held for as long as somebody reads."""
 
 
 class SqliteDatabase:
@@ -47,6 +50,7 @@ class SqliteDatabase:
     """
 
     dialect: Dialect = "sqlite"
+    snapshots = HELD
 
     writer: Connection
     reader: Connection
@@ -193,6 +197,11 @@ class SqliteDatabase:
 
     # -- sessions and their readers
 
+    def snapshot(self) -> Snapshot:
+        """Return a snapshot; nothing is borrowed or begun yet."""
+        self._in_process()
+        return Scan(self, None)
+
     def session(
         self,
         *,
@@ -203,11 +212,14 @@ class SqliteDatabase:
         after: Marks | None = None,
     ) -> Session:
         """Return a session; nothing is borrowed or begun yet. There is one node, whatever `reads` says."""
-        if self._pid != os.getpid():
-            raise RuntimeError(f"{self} is not open in this process: await open() after the fork, not before it")
+        self._in_process()
         if write:
             return WriteSession(self, deadline)
         return SnapshotSession(self, deadline) if snapshot else ReadSession(self, deadline)
+
+    def _in_process(self) -> None:
+        if self._pid != os.getpid():
+            raise RuntimeError(f"{self} is not open in this process: await open() after the fork, not before it")
 
     async def borrow(self, deadline: Deadline | None) -> Connection:
         """Take a reader for a thread or a snapshot, waiting until one is free; whoever took it gives it back."""

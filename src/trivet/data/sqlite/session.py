@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
 from trivet.core.error import DeadlineExceeded
-from trivet.data.database import Contention, Row, TransactionFailed
+from trivet.data.database import Contention, Row, TransactionFailed, UniqueViolated
 from trivet.data.sqlite.connection import BUDGET, UNLIMITED, Connection
-from trivet.data.sqlite.errors import busy, interrupted, reraise
+from trivet.data.sqlite.errors import busy, interrupted, reraise, translated
 from trivet.data.sqlite.waiting import acquire, in_thread, patiently, to_the_end
-from trivet.data.statement import Statement
+from trivet.data.statement import Insert, Statement
 from trivet.data.waiting import uninterrupted
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class ReadSession:
         raise RuntimeError("a reading session can not change anything: the operation has to be a command")
 
     async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
+        """Refuse: this session does not write."""
+        raise RuntimeError("a reading session can not change anything: the operation has to be a command")
+
+    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
         """Refuse: this session does not write."""
         raise RuntimeError("a reading session can not change anything: the operation has to be a command")
 
@@ -141,6 +146,36 @@ class SnapshotSession(ReadSession):
             return (await self._held()).lent(self._deadline)
 
 
+class Scan(SnapshotSession):
+    """Reads more than fits into memory as of one instant, in a thread."""
+
+    __slots__ = ()
+
+    async def scan(self, statement: Statement, values: Sequence[Any], size: int) -> AsyncGenerator[list[Row], None]:
+        """Yield the rows of a statement in groups; see `Snapshot.scan`."""
+        database, form = self._database, statement.on("sqlite")
+        async with self._turn:
+            connection = await self._held()
+        cursor = connection.driver.cursor()
+        try:
+            more = partial(connection.begin_scan, cursor, form, values, size, self._deadline)
+            while True:
+                try:
+                    async with self._turn:
+                        if self._connection is not connection:  # closed meanwhile: it may be somebody else's by now
+                            raise TransactionFailed()
+                        rows = await in_thread(database.threads, connection, more)
+                except sqlite3.Error as error:
+                    reraise(error, database)
+                if rows:
+                    yield rows
+                if len(rows) < size:
+                    return
+                more = partial(connection.go_on, cursor, size, self._deadline)
+        finally:
+            cursor.close()
+
+
 class WriteSession:
     """One transaction on the process's writer, held from the first statement to `commit`, `rollback` or `close`."""
 
@@ -191,6 +226,22 @@ class WriteSession:
                     await in_thread(self._database.committer, connection, run)
             except BaseException as error:
                 self._failed = True
+                reraise(error, self._database)
+
+    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
+        """Add rows; see `Session.load`."""
+        async with self._turn:
+            connection = await self._held()
+            taken = itertools.count()  # the driver takes a row when it is done with the one before
+            counted = (row for _, row in zip(taken, rows, strict=False))
+            run = partial(connection.load, insert.on("sqlite"), counted, self._deadline)
+            try:
+                await in_thread(self._database.committer, connection, run)
+            except BaseException as error:
+                self._failed = True
+                known = translated(error, self._database) if isinstance(error, sqlite3.Error) else error
+                if isinstance(known, UniqueViolated):
+                    raise UniqueViolated(known.columns, next(taken) - 1) from error
                 reraise(error, self._database)
 
     async def _change(
