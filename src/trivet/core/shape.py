@@ -6,12 +6,17 @@ entries, answers) is read with :func:`trivet.core.tolerant.tolerant`, which prun
 
 from __future__ import annotations
 
-from typing import Any, dataclass_transform
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar, dataclass_transform
 
 import msgspec
 from msgspec import UNSET, Meta, StructMeta, UnsetType, field
 
-__all__ = ["UNSET", "Meta", "Struct", "UnsetType", "field"]
+__all__ = ["UNSET", "Meta", "Struct", "UnsetType", "constructor", "field"]
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class ShapeMeta(StructMeta):
@@ -31,3 +36,15 @@ class Struct(msgspec.Struct, metaclass=ShapeMeta, frozen=True, kw_only=True):
     Fields are annotated attributes; bounds are given with ``Annotated[..., Meta(...)]``. A constructor trusts its
     caller, as msgspec's does; what arrives from outside is validated where it is decoded.
     """
+
+
+def constructor(shape: type[S]) -> Callable[..., S]:
+    """Return what makes instances of a shape at the lowest price; it must be given every field, by its name.
+
+    Before Python 3.12 a class whose metaclass is written in Python, as `ShapeMeta` is, gets its arguments in a dict.
+    That takes three times as long as a copy of an instance in which every field is replaced.
+    """
+    if sys.version_info >= (3, 12) or hasattr(shape, "__post_init__"):
+        return shape
+    empty = shape(**dict.fromkeys(shape.__struct_fields__))
+    return partial(msgspec.structs.replace, empty)

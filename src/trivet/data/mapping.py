@@ -4,12 +4,17 @@ The generated functions name every field and call only the codecs that a column 
 than the objects in it. For ``Product(id: UUID, price: Money)`` on SQLite they read::
 
     def encode(row):
-        return (e0(row.id), e1(row.price.amount), e2(row.price.currency))
+        return (e0(row.id), e1(row.price.amount), e2(row.price.currency),)
 
-    def decode(rows):
-        (c0, c1, c2) = zip(*rows)
+    def decode_one(row):
+        (v0, v1, v2,) = row
+        return s0(id=d0(v0), price=s1(amount=d1(v1), currency=v2))
+
+    def decode_all(rows):
+        (c0, c1, c2,) = zip(*rows)
         c0 = b0(c0)                                           # all identifiers in one call
-        return [s0(id=v0, price=s1(amount=d1(v1), currency=v2)) for v0, v1, v2 in zip(c0, c1, c2)]
+        c1 = b1(c1)
+        return [s0(id=v0, price=s1(amount=v1, currency=v2)) for v0, v1, v2, in zip(c0, c1, c2)]
 """
 
 from __future__ import annotations
@@ -20,9 +25,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from trivet.core.patch import nested_shape
+from trivet.core.shape import constructor
 from trivet.core.typeinfo import fields_of
-from trivet.data.columns import Unfit, Unmapped, Value, batch_decoder, decoder, encoder, value_of
+from trivet.data.columns import Codec, Unmapped, Value, value_of
 from trivet.data.database import Dialect, Row
+from trivet.data.decoding import batch_decoder, decoder
+from trivet.data.encoding import Unfit, encoder
 
 T = TypeVar("T", bound=msgspec.Struct)
 Path = tuple[str, ...]
@@ -102,9 +110,9 @@ class Mapping(Generic[T]):
         self.columns = tuple(columns)
         self.encoders = [encoder(column.value, dialect) for column in columns]
         self._decoders = [decoder(column.value, dialect) for column in columns]
-        self._dialect: Dialect = dialect
         self.encode_row: Callable[[T], Row] = self._generate_encode()
-        self._decode_rows: Callable[[Sequence[Row]], list[T]] = self._generate_decode()
+        self._decode_one: Callable[[Row], T] = self._generate_decode_one()
+        self._decode_all: Callable[[Sequence[Row]], list[T]] = self._generate_decode_all(dialect)
 
     def encode(self, row: T) -> Row:
         """Return the values of a row, in the order of the columns.
@@ -125,16 +133,23 @@ class Mapping(Generic[T]):
                     raise unfit.at("#/" + "/".join(column.path)) from None
             raise
 
-    def decode(self, rows: Sequence[Row]) -> list[T]:
-        """Return the objects of rows.
+    def decode(self, row: Row) -> T:
+        """Return the object of a row.
 
         Raises:
             UnreadableRow: Naming the column and the value.
         """
+        try:
+            return self._decode_one(row)
+        except Exception as error:
+            raise self._explain((row,)) from error
+
+    def decode_all(self, rows: Sequence[Row]) -> list[T]:
+        """Return the objects of rows; raises what `decode` raises."""
         if not rows:
             return []
         try:
-            return self._decode_rows(rows)
+            return self._decode_all(rows)
         except Exception as error:
             raise self._explain(rows) from error
 
@@ -166,39 +181,51 @@ class Mapping(Generic[T]):
         generated: Callable[[T], Row] = _compiled("encode", source, names)
         return generated
 
-    def _generate_decode(self) -> Callable[[Sequence[Row]], list[T]]:
+    def _generate_decode_one(self) -> Callable[[Row], T]:
+        names: dict[str, Any] = {}
+        values: dict[Path, str] = {}
+        for index, (column, decode) in enumerate(zip(self.columns, self._decoders, strict=True)):
+            values[column.path] = _decoded(index, column.value, decode, names)
+        result = _constructor(self.shape, (), values, names)
+        source = f"def decode_one(row):\n    {self._each('v')} = row\n    return {result}\n"
+        generated: Callable[[Row], T] = _compiled("decode_one", source, names)
+        return generated
+
+    def _generate_decode_all(self, dialect: Dialect) -> Callable[[Sequence[Row]], list[T]]:
         names: dict[str, Any] = {}
         values: dict[Path, str] = {}
         lines: list[str] = []
-        for index, column in enumerate(self.columns):
-            nullable, decode = column.value.nullable, self._decoders[index]
-            value = f"v{index}"
-            batch = batch_decoder(column.value, self._dialect)
+        for index, (column, decode) in enumerate(zip(self.columns, self._decoders, strict=True)):
+            batch = batch_decoder(column.value, dialect)
             if batch is not None:
                 names[f"b{index}"] = batch
-                lines.append(f"    c{index} = b{index}(c{index})")
-            elif decode is not None:
-                names[f"d{index}"] = decode
-                value = f"None if v{index} is None else d{index}(v{index})" if nullable else f"d{index}(v{index})"
-            values[column.path] = value
+                lines.append(f"    c{index} = b{index}(c{index})\n")
+                decode = None
+            values[column.path] = _decoded(index, column.value, decode, names)
         result = _constructor(self.shape, (), values, names)
-        columns = ", ".join(f"c{index}" for index in range(len(self.columns)))
-        each = ", ".join(f"v{index}" for index in range(len(self.columns)))
-        source = "\n".join(
-            [
-                "def decode(rows):",
-                f"    ({columns},) = zip(*rows)",
-                *lines,
-                f"    return [{result} for {each}, in zip({columns})]\n",
-            ]
+        source = (
+            f"def decode_all(rows):\n    {self._each('c')} = zip(*rows)\n{''.join(lines)}"
+            f"    return [{result} for {self._each('v')} in zip{self._each('c')}]\n"
         )
-        generated: Callable[[Sequence[Row]], list[T]] = _compiled("decode", source, names)
+        generated: Callable[[Sequence[Row]], list[T]] = _compiled("decode_all", source, names)
         return generated
+
+    def _each(self, letter: str) -> str:
+        return f"({', '.join(f'{letter}{index}' for index in range(len(self.columns)))},)"
+
+
+def _decoded(index: int, value: Value, decode: Codec | None, names: dict[str, Any]) -> str:
+    """Return the expression for the value of a column, and put what it calls among the names."""
+    if decode is None:
+        return f"v{index}"
+    names[f"d{index}"] = decode
+    none = f"None if v{index} is None else " if value.nullable else ""
+    return f"{none}d{index}(v{index})"
 
 
 def _constructor(shape: type[msgspec.Struct], above: Path, values: dict[Path, str], names: dict[str, Any]) -> str:
     name = f"s{len([each for each in names if each.startswith('s')])}"
-    names[name] = shape
+    names[name] = constructor(shape)
     parts: list[str] = []
     for field in fields_of(shape):
         path = (*above, field.name)

@@ -19,8 +19,9 @@ import sqlalchemy as sa
 from trivet.core.context import Read
 from trivet.data.access import tenant_of
 from trivet.data.assembly import HOLE, Part, filled, part_of, statement_of
-from trivet.data.columns import Kind, Unfit, Value, encoder
+from trivet.data.columns import Kind, Value
 from trivet.data.database import Dialect
+from trivet.data.encoding import Unfit, encoder
 from trivet.data.expression import TRUE, And, Argument, Compare, Node, all_of, equalities, predicate, without
 from trivet.data.mapping import Column, Mapping, value_at
 from trivet.data.pagetoken import context_of

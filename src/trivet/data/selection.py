@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from trivet.core.context import Read
 from trivet.core.fault import Fault
 from trivet.core.module import Module
-from trivet.data.columns import Unfit, Unmapped, encoder, value_of
+from trivet.data.columns import Unmapped, value_of
 from trivet.data.database import Dialect, Row
+from trivet.data.encoding import Unfit, encoder
 from trivet.data.expression import TRUE, Argument
 from trivet.data.mapping import Mapping, columns_of
 from trivet.data.plan import Plans, Query, TablePlan
@@ -116,7 +117,7 @@ class SelectionPlan:
 
     def decode(self, rows: Sequence[Row]) -> list[Any]:
         """Return the objects of rows."""
-        return self._mapping.decode(rows)
+        return self._mapping.decode_all(rows)
 
 
 def _argument(argument: Argument, encode: Any) -> Source:

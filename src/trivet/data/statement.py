@@ -3,7 +3,7 @@
 SQLAlchemy writes the SQL, the driver runs it: no engine, no result object and no type processor stands between, so a
 statement costs what the driver costs. What that asks of whoever builds one:
 
-- Values arrive as the driver takes them (`trivet.data.columns` encodes them per dialect).
+- Values arrive as the driver takes them (`trivet.data.encoding` makes them so, per dialect).
 - A list is one value: build ``column IN (...)`` with :func:`any_of` and pass :func:`list_value`. SQLAlchemy's own
   expanding ``in_`` needs its values to be compiled and is refused here.
 - Constants in the clause, and those that a dialect adds (SQLite's ``LIMIT ? OFFSET ?``), are remembered and put in

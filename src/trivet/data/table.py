@@ -12,7 +12,7 @@ writes itself (`Table.selection`) reads through the same rules.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -32,7 +32,7 @@ from trivet.data.mapping import value_at
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from trivet.data.database import Session, Snapshot
+    from trivet.data.database import Row, Session, Snapshot
     from trivet.data.plan import ListingPlan, Query, TablePlan
     from trivet.data.selection import Rows
 
@@ -201,18 +201,25 @@ class Table(Generic[T, K]):
         Raises:
             NotFound: There is none that the caller may read.
         """
-        found = await self.find(ctx, key)
-        if found is None:
+        plan = plan_of(ctx, self)
+        rows = await self._one(ctx, plan, plan.get, key)
+        if not rows:
             raise self._missing(key)
-        return found
+        return plan.mapping.decode(rows[0])
 
     async def find(self, ctx: Read, key: K, /) -> T | None:
         """Return the row, or ``None`` where there is none that the caller may read."""
         plan = plan_of(ctx, self)
-        query = plan.get[plan.readable.choose(ctx)]
-        session = self._session(ctx, plan, key)
-        rows = await session.fetch(query.statement, query.values(ctx, plan.key.parts(key)))
-        return plan.mapping.decode(rows)[0] if rows else None
+        rows = await self._one(ctx, plan, plan.get, key)
+        return plan.mapping.decode(rows[0]) if rows else None
+
+    def _one(
+        self, ctx: Read, plan: TablePlan[T], queries: Sequence[Query], key: K, *, write: bool = False
+    ) -> Awaitable[Sequence[Row]]:
+        """Ask for the row with a key, by the query for what this caller may read."""
+        query = queries[plan.readable.choose(ctx)]
+        session = self._session(ctx, plan, key, write=write)
+        return session.fetch(query.statement, query.values(ctx, plan.key.parts(key)))
 
     async def get_many(self, ctx: Read, keys: Sequence[K], /) -> list[T | None]:
         """Return a row for each key, in the order of the keys; ``None`` where there is none that the caller may read.
@@ -234,12 +241,10 @@ class Table(Generic[T, K]):
             NotFound: There is none that the caller may read.
         """
         plan = plan_of(ctx, self)
-        query = plan.lock[plan.readable.choose(ctx)]
-        session = self._session(ctx, plan, key, write=True)
-        rows = await session.fetch(query.statement, query.values(ctx, plan.key.parts(key)))
+        rows = await self._one(ctx, plan, plan.lock, key, write=True)
         if not rows:
             raise self._missing(key)
-        return plan.mapping.decode(rows)[0]
+        return plan.mapping.decode(rows[0])
 
     async def lock_many(self, ctx: Write, keys: Sequence[K], /) -> list[T | None]:
         """Return and lock a row for each key, as `get_many` and `lock` do.
@@ -262,7 +267,7 @@ class Table(Generic[T, K]):
         else:
             shards = {key: plan.shard_of(ctx, key) for key in distinct}
             rows = await self._routed(ctx, plan, session, query, shards)
-        found = {plan.key.of(row): row for row in plan.mapping.decode(rows)}
+        found = {plan.key.of(row): row for row in plan.mapping.decode_all(rows)}
         return [found.get(key) for key in keys]
 
     async def _routed(
@@ -411,7 +416,7 @@ class Table(Generic[T, K]):
         values = query.values(ctx, (*arguments, EVERY))
         async with held as snapshot, aclosing(snapshot.scan(query.statement, values, GROUP)) as groups:
             async for rows in groups:
-                yield plan.mapping.decode(rows)
+                yield plan.mapping.decode_all(rows)
 
     async def _followed(
         self, ctx: Read, plan: TablePlan[T], lists: ListingPlan, arguments: tuple[Any, ...]
@@ -419,7 +424,7 @@ class Table(Generic[T, K]):
         after: tuple[Any, ...] | None = None
         while True:
             found = await self._rows_after(ctx, plan, lists, arguments, after, GROUP)
-            rows = plan.mapping.decode(found[:GROUP])  # of several nodes there may be more
+            rows = plan.mapping.decode_all(found[:GROUP])  # of several nodes there may be more
             yield rows
             if len(rows) < GROUP:
                 return
@@ -484,7 +489,7 @@ class Table(Generic[T, K]):
             return pagetoken.sign(lists.position(item), context, plan.signing_key)
 
         limit = request.limit
-        items = plan.mapping.decode(rows[:limit])
+        items = plan.mapping.decode_all(rows[:limit])
         following = token(items[-1]) if len(rows) > limit else None
         if isinstance(request, CursorRequest):
             asked = items if request.every else items[-1:]

@@ -13,8 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from trivet.core.context import Read
-from trivet.data.columns import Codec, Kind, Unfit, Value, encoder
+from trivet.data.columns import Codec, Kind, Value
 from trivet.data.database import Dialect
+from trivet.data.encoding import Unfit, encoder
 from trivet.data.expression import (
     Always,
     And,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta, timezone
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Annotated, Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.data.conftest import Engine, Opener
 from tests.data.shapes import Everything, everything
@@ -20,19 +21,21 @@ from trivet.data import PUBLIC, Table
 
 
 @settings(max_examples=100)
-@given(row=everything())
-def test_a_row_comes_back_as_it_was_stored(engine: Engine, row: Everything) -> None:
+@given(rows=st.lists(everything(), min_size=1, max_size=2, unique_by=lambda row: row.id))
+def test_rows_come_back_as_they_were_stored_alone_and_together(engine: Engine, rows: list[Everything]) -> None:
     module = Module("values")
     table = Table(module, Everything, key=lambda e: e.id, readable=PUBLIC, writable=PUBLIC)
 
-    async def round_trip() -> Everything:
+    async def round_trip() -> tuple[list[Everything], list[Everything | None]]:
         store = await engine.empty(module)
         async with store.writing() as ctx:
-            await table.insert(ctx, row)
+            for row in rows:
+                await table.insert(ctx, row)
         async with store.reading() as ctx:
-            return await table.get(ctx, row.id)
+            alone = [await table.get(ctx, row.id) for row in rows]
+            return alone, await table.get_many(ctx, [row.id for row in rows])
 
-    assert engine.run(round_trip()) == row
+    assert engine.run(round_trip()) == (rows, rows)
 
 
 async def test_an_instant_with_an_offset_comes_back_in_utc(store: Opener) -> None:
@@ -65,8 +68,21 @@ async def test_an_amount_reads_the_same_on_every_engine(store: Opener, stored: s
     opened = await store(module)
     async with opened.writing() as ctx:
         await prices.insert(ctx, Price(id=1, amount=Money(amount=Decimal(stored), currency="EUR")))
-        found = await prices.get(ctx, 1)
-    assert str(found.amount.amount) == read
+        found = [await prices.get(ctx, 1), *await prices.get_many(ctx, [1])]
+    assert [str(each.amount.amount) for each in found if each is not None] == [read, read]
+
+
+async def test_a_decimal_is_exact_whatever_a_handler_does_to_its_own_context(store: Opener) -> None:
+    module = Module("bounds")
+    table = Table(module, Bounded, key=lambda b: b.id, readable=PUBLIC, writable=PUBLIC)
+    opened = await store(module)
+    row = Bounded(id=1, rate=Decimal("123.45"))
+    async with opened.writing() as ctx:
+        with localcontext() as own:
+            own.prec = 3
+            await table.insert(ctx, row)
+            found = [await table.get(ctx, 1), *await table.get_many(ctx, [1])]
+    assert found == [row, row]
 
 
 async def test_the_last_and_the_first_instant_are_instants(store: Opener) -> None:
