@@ -40,7 +40,7 @@ from trivet.core.value import Money, digits
 
 if TYPE_CHECKING:
     from trivet.app import App
-    from trivet.data import PUBLIC, Listing, Selection, Table, Unique, contains, not_, one_of, starts_with
+    from trivet.data import PUBLIC, Fill, Listing, Selection, Table, Unique, View, contains, not_, one_of, starts_with
 
 __version__ = "0.1.0"
 
@@ -62,6 +62,7 @@ __all__ = [
     "Example",
     "FailedPrecondition",
     "FaultyApp",
+    "Fill",
     "Http",
     "Internal",
     "InvalidArgument",
@@ -95,6 +96,7 @@ __all__ = [
     "Unimplemented",
     "Unique",
     "UnsetType",
+    "View",
     "Violation",
     "Write",
     "contains",
@@ -107,10 +109,8 @@ __all__ = [
 
 _LATER = {
     "App": "trivet.app",
-    **dict.fromkeys(
-        ("PUBLIC", "Listing", "Selection", "Table", "Unique", "contains", "not_", "one_of", "starts_with"),
-        "trivet.data",
-    ),
+    **dict.fromkeys(("PUBLIC", "Fill", "Listing", "Selection", "Table", "Unique", "View"), "trivet.data"),
+    **dict.fromkeys(("contains", "not_", "one_of", "starts_with"), "trivet.data"),
 }
 """Names whose modules are imported when they are first asked for, so that `import trivet` stays light."""
 

@@ -19,7 +19,8 @@ from trivet.data.record import MemoryRecord
 from trivet.messaging.backlog import Counter
 from trivet.messaging.dispatcher import Dispatcher
 from trivet.messaging.feed import Feed
-from trivet.messaging.metrics import BacklogMetrics, DeliveryMetrics
+from trivet.messaging.freshness import Freshness
+from trivet.messaging.metrics import BacklogMetrics, DeliveryMetrics, ViewMetrics
 from trivet.messaging.outbox import Outbox
 from trivet.messaging.prune import Pruner
 from trivet.messaging.runner import Runner
@@ -67,6 +68,7 @@ class Runtime:
         ages: End what is idle or old, to the second.
         draining: Whether the process was told to end; it still answers, but wants no new work.
         record: What callers wrote lately that keep no account themselves, where that is remembered.
+        freshness: How old the rows of read models may be.
         default_principal: Who callers without credentials are.
     """
 
@@ -93,6 +95,8 @@ class Runtime:
         self.handlers = Handlers()
         elsewhere = [module for service in resources if isinstance(service, Elsewhere) for module in service.modules]
         self.subscribers = Subscribers(self.modules, elsewhere)
+        views = {view.id: [each.id for each in view.subscriptions] for m in self.modules for view in m.views}
+        self.freshness = Freshness(views, self.clock, ViewMetrics(self.metrics))
         self.default_principal: Principal = default_principal(settings)
         kept = settings.database.session_record == "memory"
         self.record = MemoryRecord(settings.database.replica_lag, self.clock.monotonic) if kept else None
@@ -116,11 +120,11 @@ class Runtime:
 
     # -- opening and closing
 
-    async def open(self, runner: Runner) -> None:
+    async def open(self, runner: Runner | None) -> None:
         """Open everything that the app needs, in the order in which it is needed.
 
         Args:
-            runner: Handles stored messages in units of work.
+            runner: Handles stored messages in units of work; where there is none, nothing is delivered.
 
         Raises:
             DatabaseUnavailable: With what to do about it.
@@ -130,7 +134,7 @@ class Runtime:
                 await self._open_database()
             for resource in self._resources:
                 self._opened[id(resource)] = await self._stack.enter_async_context(resource.open())
-            if self.database is not None:
+            if self.database is not None and runner is not None:
                 await self._open_messaging(self.database, runner)
         except BaseException:
             await self.close()
@@ -195,6 +199,9 @@ class Runtime:
         counting = asyncio.create_task(Counter(self.stores, self.clock, watcher).run(), name="trivet-backlog")
         self._stack.push_async_callback(_cancelled, counting)
         self._stack.push_async_callback(self.feed.close)
+        if self.freshness.views:
+            looking = asyncio.create_task(self.freshness.run(database), name="trivet-freshness")
+            self._stack.push_async_callback(_cancelled, looking)
         for store in self.stores:
             pruner = Pruner(store, self.subscribers.ids, self.clock, inbox=self.sharded)
             pruning = asyncio.create_task(pruner.run(), name="trivet-pruner")

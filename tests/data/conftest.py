@@ -55,6 +55,7 @@ class FakeWork:
         self.deadline = Deadline(float("inf"), SystemClock())
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.session: Any = session
+        self.views: list[str] = []
         self._ids = itertools.count(1)
 
     def snapshot(self) -> AbstractAsyncContextManager[Any] | None:
@@ -72,6 +73,9 @@ class FakeWork:
     @property
     def root(self) -> Call:
         raise NotImplementedError
+
+    def viewed(self, view: str) -> None:
+        self.views.append(view)
 
     def leave(self, resource: Resource[Any]) -> None:
         raise NotImplementedError

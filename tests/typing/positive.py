@@ -7,9 +7,11 @@ from typing import Any, NewType, assert_type
 from uuid import UUID
 
 from trivet import (
+    PUBLIC,
     AlreadyExists,
     Command,
     Event,
+    Fill,
     Job,
     JobStatus,
     Module,
@@ -21,6 +23,7 @@ from trivet import (
     Run,
     Stream,
     Struct,
+    View,
     Write,
 )
 from trivet.core.edge import Edge
@@ -123,6 +126,22 @@ async def like(ctx: Read, products: Sequence[Product], page: PageRequest) -> Seq
 @m.on(Added)
 async def added(ctx: Write, event: Added) -> None:
     ctx.log.info("added", product=event.product_id)
+
+
+sales = View(m, Product, key=lambda p: p.id, readable=PUBLIC)
+
+
+@sales.on(Added)
+async def fill(ctx: Fill, event: Added) -> None:
+    await sales.put(ctx, Product(id=event.product_id))
+    await sales.change(ctx, event.product_id, lambda known: known)
+    await sales.remove(ctx, event.product_id)
+
+
+@sales.source
+async def every(ctx: Read) -> AsyncIterator[Product]:
+    assert_type(await sales.get(ctx, ProductId(UUID(int=1))), Product)
+    yield Product(id=ProductId(UUID(int=1)))
 
 
 def types() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from shop.orders import edges, reactions
 from shop.orders.events import OrderPlaced, OrderStatusChanged
 from shop.orders.model import (
+    BestSeller,
     NewLine,
     NewOrder,
     Order,
@@ -20,12 +21,14 @@ from shop.orders.operations import (
     create_order,
     export_orders,
     get_order,
+    list_best_sellers,
     list_orders,
     ship_order,
     watch_orders,
 )
 
 __all__ = [
+    "BestSeller",
     "NewLine",
     "NewOrder",
     "Order",
@@ -41,6 +44,7 @@ __all__ = [
     "edges",
     "export_orders",
     "get_order",
+    "list_best_sellers",
     "list_orders",
     "orders",
     "reactions",

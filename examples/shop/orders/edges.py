@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from shop.catalog import Product, get_products
 from shop.customers import Customer, get_customers
-from shop.orders.model import Order, OrderLine
+from shop.orders.model import BestSeller, Order, OrderLine
 from shop.orders.module import orders as module
 from shop.orders.tables import by_filter, orders
 from trivet import Page, PageRequest, Read
@@ -22,6 +22,12 @@ async def order_customer(ctx: Read, parents: Sequence[Order]) -> Sequence[Custom
 async def line_product(ctx: Read, lines: Sequence[OrderLine]) -> Sequence[Product | None]:
     """What the line is about, as the catalog has it now; null where it is no longer sold."""
     return await ctx.call(get_products, [line.product_id for line in lines])
+
+
+@module.edge(BestSeller, "product", public=True)
+async def best_seller_product(ctx: Read, parents: Sequence[BestSeller]) -> Sequence[Product | None]:
+    """What sells so well, as the catalog has it now; null where it is no longer sold."""
+    return await ctx.call(get_products, [each.product_id for each in parents])
 
 
 @module.edge(Customer, "orders", scope="orders.read")

@@ -84,6 +84,14 @@ class Order(Struct):
     update_time: datetime
 
 
+class BestSeller(Struct):
+    """How much of a product was ordered; cancelled orders do not count."""
+
+    product_id: ProductId
+    sold: Annotated[int, Meta(description="How many pieces")]
+    orders: Annotated[int, Meta(description="In how many orders")]
+
+
 class StatusChangeRefused(FailedPrecondition, status=409):
     """An order in this status can not get that one."""
 

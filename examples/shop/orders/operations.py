@@ -10,6 +10,7 @@ from shop.customers import CustomerId, CustomerUnknown, get_customers
 from shop.orders.events import OrderPlaced, OrderStatusChanged
 from shop.orders.lifecycle import move, stock_of
 from shop.orders.model import (
+    BestSeller,
     CurrenciesDiffer,
     DayTotal,
     NewOrder,
@@ -26,6 +27,7 @@ from shop.orders.model import (
 )
 from shop.orders.module import orders as module
 from shop.orders.tables import by_filter, orders
+from shop.orders.views import best_sellers, by_sold
 from trivet import Page, PageRequest, Read, Run, Write
 
 
@@ -46,6 +48,12 @@ async def list_orders(
 ) -> Page[Order]:
     """List the orders that the caller may see, newest first; `until` itself is left out."""
     return await orders.page(ctx, by_filter, page, customer_id=customer_id, status=status, since=since, until=until)
+
+
+@module.query(public=True)
+async def list_best_sellers(ctx: Read, page: PageRequest) -> Page[BestSeller]:
+    """List what is ordered most."""
+    return await best_sellers.page(ctx, by_sold, page)
 
 
 @module.command(

@@ -25,6 +25,7 @@ COMMANDS = {
     "graphql": "Look at what GraphQL documents become.",
     "db": "Look at the tables of an app, and change them without downtime.",
     "events": "Look at events and requests for later, and try again what failed.",
+    "views": "Look at the read models of an app, and make one anew.",
     "config": "Explain the settings.",
 }
 

@@ -25,6 +25,11 @@ FIELDS: dict[str, dict[str, Any]] = {
         "description": "For how long and by whom the answer may be kept (RFC 9111 section 5.2).",
         "schema": {"type": "string", "maxLength": 256},
     },
+    "Data-Age": {
+        "description": "Where the answer was made from a read model: everything that was committed longer ago than so "
+        "many seconds is in it.",
+        "schema": {"type": "integer", "format": "int32", "minimum": 0, "maximum": 2**31 - 1},
+    },
     "Deprecation": {
         "description": "Since when the operation is deprecated (RFC 9745).",
         "schema": {"type": "string", "maxLength": 32, "pattern": "^@[0-9]+$"},

@@ -248,6 +248,7 @@ class _Operations:
                 *(("ETag",) if op.reads or op.id in self.versions.answered else ()),
                 *(("Last-Modified",) if op.reads and op.id in self.versions.answered else ()),
                 *(("Location",) if op.face.status == 201 else ()),
+                *(("Data-Age",) if op.reads and op.module.views else ()),
                 *_notices(op),
             )
         )

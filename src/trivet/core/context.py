@@ -97,6 +97,10 @@ class Work(Protocol):
         """Return what the resource opened."""
         ...
 
+    def viewed(self, view: str) -> None:
+        """Note that a read model was read: the answer says how old it may be."""
+        ...
+
     def leave(self, resource: Resource[Any]) -> None:
         """Refuse to wait for what is outside while a transaction is open, unless the operation declares it."""
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 
 import msgspec
 
-from trivet.core.context import Write
+from trivet.core.context import Read, Write
 from trivet.core.declaration import (
     Access,
     CommandOptions,
@@ -50,12 +50,21 @@ ACCESS = ("scope", "public", "internal", "acts_as")
 
 
 class Subscription(Struct):
-    """A handler that gets every event of one type, after its commit, at least once."""
+    """A handler that gets every event of one type, after its commit, at least once.
+
+    Attributes:
+        module: Whose rights it has.
+        event: The type.
+        handler: Takes a context and the event.
+        place: Where it is written.
+        context: What its author is given as the context.
+    """
 
     module: Any
     event: Any
     handler: Any
     place: Place
+    context: type[Read] = Write
 
     @property
     def id(self) -> str:
@@ -88,6 +97,7 @@ class Module:
         self.edges: list[Edge[Any, ..., Any]] = []
         self.subscriptions: list[Subscription] = []
         self.tables: list[Any] = []
+        self.views: list[Any] = []
         self.faults: list[Fault] = []
         if not NAME.fullmatch(name):
             self._fault("module-name", self.place, f"module name {name!r}", "Use lower_snake_case.")

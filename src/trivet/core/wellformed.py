@@ -8,7 +8,6 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from trivet.core.context import Write
 from trivet.core.declaration import Example
 from trivet.core.decode import Decoder
 from trivet.core.error import InvalidArgument
@@ -37,7 +36,7 @@ def ill_formed(modules: Sequence[Module]) -> list[Fault]:
                 rule="handler-signature",
                 place=subscription.place,
                 problem=f"handler {subscription.id}: {problem}",
-                mend="Write `async def handler(ctx: Write, event: TheEvent) -> None`.",
+                mend=f"Write `async def handler(ctx: {subscription.context.__name__}, event: TheEvent) -> None`.",
             )
             for subscription in module.subscriptions
             for problem in _handler(subscription)
@@ -89,7 +88,7 @@ def _handler(subscription: Subscription) -> Iterator[str]:
     except TypeError as unfit:
         yield str(unfit)
         return
-    for name, given in zip(parameters, (Write, subscription.event), strict=False):
+    for name, given in zip(parameters, (subscription.context, subscription.event), strict=False):
         wanted = hints.get(name)
         if isinstance(wanted, type) and isinstance(given, type) and not issubclass(given, wanted):
             yield f"{name} is a {given.__name__}, not a {wanted.__name__}"

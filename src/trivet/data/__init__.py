@@ -5,5 +5,18 @@ Importing this loads no SQLAlchemy: it is loaded when an app is built.
 
 from trivet.data.table import Listing, Selection, Table, Unique
 from trivet.data.trace import PUBLIC, contains, not_, one_of, starts_with
+from trivet.data.view import Fill, View
 
-__all__ = ["PUBLIC", "Listing", "Selection", "Table", "Unique", "contains", "not_", "one_of", "starts_with"]
+__all__ = [
+    "PUBLIC",
+    "Fill",
+    "Listing",
+    "Selection",
+    "Table",
+    "Unique",
+    "View",
+    "contains",
+    "not_",
+    "one_of",
+    "starts_with",
+]

@@ -12,12 +12,12 @@ from trivet.core.error import PermissionDenied
 if TYPE_CHECKING:
     from trivet.data.database import Session
     from trivet.data.plan import TablePlan
-    from trivet.data.table import Table
+    from trivet.data.table import Relation
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def session_of(ctx: Read, table: Table[Any, Any], *, write: bool = False) -> Session:
+def session_of(ctx: Read, table: Relation[Any, Any], *, write: bool = False) -> Session:
     """Return the session on which the context's work runs its statements on the table.
 
     Raises:
@@ -31,7 +31,7 @@ def session_of(ctx: Read, table: Table[Any, Any], *, write: bool = False) -> Ses
     return session
 
 
-def plan_of(ctx: Read, table: Table[T, Any]) -> TablePlan[T]:
+def plan_of(ctx: Read, table: Relation[T, Any]) -> TablePlan[T]:
     """Return what the app that the context belongs to compiled for the table.
 
     Raises:
@@ -46,7 +46,7 @@ def plan_of(ctx: Read, table: Table[T, Any]) -> TablePlan[T]:
     return plan
 
 
-def _foreign(ctx: Read, table: Table[Any, Any]) -> TypeError:
+def _foreign(ctx: Read, table: Relation[Any, Any]) -> TypeError:
     return TypeError(
         f"{table!r} belongs to module {table.module.name}, not to {ctx.module.name}: "
         f"call an operation of {table.module.name} instead"

@@ -13,12 +13,14 @@ import sqlalchemy as sa
 from trivet.core.fault import Fault
 from trivet.core.module import Module
 from trivet.data.database import Database, Dialect, Session
+from trivet.data.fill import ViewPlan
 from trivet.data.observer import UNOBSERVED, Observer
 from trivet.data.plan import Plans, TablePlan
 from trivet.data.resolve import ResolvedTable, resolve
 from trivet.data.schema import table_of
 from trivet.data.selection import bind_selection
 from trivet.data.statement import Statement
+from trivet.data.view import View
 from trivet.data.where import UnfitConstant
 from trivet.settings import DatabaseSettings, Url
 
@@ -46,7 +48,8 @@ def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> tup
     for resolved in found:
         table = resolved.declared
         try:
-            plan: TablePlan[Any] = TablePlan(resolved, table_of(resolved, dialect, metadata), dialect, signing_key)
+            kind = ViewPlan if isinstance(table, View) else TablePlan
+            plan: TablePlan[Any] = kind(resolved, table_of(resolved, dialect, metadata), dialect, signing_key)
         except UnfitConstant as unfit:
             what = f"table {table.module.name}.{table.shape.__name__}: a rule or a listing compares with {unfit}"
             faults.append(

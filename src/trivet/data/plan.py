@@ -29,7 +29,7 @@ from trivet.data.resolve import ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
 from trivet.data.sharding.tables import SHARD_COLUMN
 from trivet.data.statement import Insert, Statement, any_of, compiler, list_value
-from trivet.data.table import Listing, Selection, Table, Unique
+from trivet.data.table import Listing, Relation, Selection, Unique
 from trivet.data.where import Source, Where
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -240,7 +240,7 @@ class TablePlan(Generic[T]):
         return sa.update(self.table).values(values).where(*conditions, *guard)
 
 
-Plans = dict[Table[Any, Any], TablePlan[Any]]
+Plans = dict[Relation[Any, Any], TablePlan[Any]]
 """What one app compiled, by table."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -12,13 +11,12 @@ from typing import Any
 import msgspec
 
 from trivet.core.fault import Fault, Place, place_of
-from trivet.core.naming import snake
 from trivet.core.patch import accepts_none
 from trivet.data.columns import ORDERED, Kind, Unmapped, Value, value_of
 from trivet.data.expression import Argument, Compare, Constant, Field, Node, OneOf, children, equalities, leaves
 from trivet.data.mapping import Column, columns_of
 from trivet.data.sharding.placement import Placement
-from trivet.data.table import Listing, Table, Unique
+from trivet.data.table import Listing, Relation, Unique
 from trivet.data.trace import TraceError, trace_listing, trace_paths, trace_rule
 
 MAX_OPTIONAL = 5
@@ -53,7 +51,7 @@ class ResolvedListing(msgspec.Struct, frozen=True):
 class ResolvedTable(msgspec.Struct, frozen=True):
     """A table, resolved; its dialect is still open."""
 
-    declared: Table[Any, Any]
+    declared: Relation[Any, Any]
     name: str
     columns: tuple[Column, ...]
     key: tuple[Column, ...]
@@ -70,7 +68,7 @@ class ResolvedTable(msgspec.Struct, frozen=True):
 class Faults:
     """Collects what is wrong with one table."""
 
-    def __init__(self, table: Table[Any, Any]) -> None:
+    def __init__(self, table: Relation[Any, Any]) -> None:
         self._title = f"table {table.module.name}.{table.shape.__name__}"
         self._place = table.place
         self.found: list[Fault] = []
@@ -81,7 +79,7 @@ class Faults:
         self.found.append(Fault(rule=rule, place=where, problem=f"{self._title}: {problem}", mend=mend))
 
 
-def resolve(table: Table[Any, Any]) -> tuple[ResolvedTable | None, list[Fault]]:
+def resolve(table: Relation[Any, Any]) -> tuple[ResolvedTable | None, list[Fault]]:
     """Return a table as its functions and names mean it, or everything that is wrong with it."""
     faults = Faults(table)
     columns, problems = columns_of(table.shape)
@@ -106,7 +104,7 @@ def resolve(table: Table[Any, Any]) -> tuple[ResolvedTable | None, list[Fault]]:
         return None, faults.found
     resolved = ResolvedTable(
         declared=table,
-        name=table.name or plural(snake(shape)),
+        name=table.name,
         columns=tuple(columns),
         key=tuple(key),
         uniques=tuple((_with_tenant(tenant, found), each) for found, each in uniques),
@@ -121,13 +119,6 @@ def resolve(table: Table[Any, Any]) -> tuple[ResolvedTable | None, list[Fault]]:
     for listed in resolved.listings:
         _all_shards(listed, resolved, faults)
     return (None if faults.found else resolved), faults.found
-
-
-def plural(name: str) -> str:
-    """Return the English plural of a snake-case noun, for the name of a table."""
-    if re.search(r"[^aeiou]y$", name):
-        return f"{name[:-1]}ies"
-    return f"{name}es" if re.search(r"(s|x|z|ch|sh)$", name) else f"{name}s"
 
 
 def _unbounded(column: Column) -> Column:
@@ -154,7 +145,7 @@ def _fields(
         return ()
 
 
-def _tenant(table: Table[Any, Any], shape: str, columns: Sequence[Column], faults: Faults) -> Column | None:
+def _tenant(table: Relation[Any, Any], shape: str, columns: Sequence[Column], faults: Faults) -> Column | None:
     if table.tenant is None:
         return None
     found = _fields(table.tenant, "tenant", shape, columns, faults)
@@ -201,7 +192,7 @@ def _paths(fields: Iterable[str], columns: Sequence[Column], name: str, faults: 
 
 
 def _placement(
-    table: Table[Any, Any],
+    table: Relation[Any, Any],
     key: tuple[Column, ...],
     tenant: Column | None,
     uniques: Sequence[tuple[tuple[Column, ...], Unique]],

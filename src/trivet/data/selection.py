@@ -19,7 +19,7 @@ from trivet.data.mapping import Mapping, columns_of
 from trivet.data.plan import Plans, Query, TablePlan
 from trivet.data.resolve import signature_of
 from trivet.data.sqltypes import sql_type
-from trivet.data.table import Selection, Table
+from trivet.data.table import Relation, Selection
 from trivet.data.where import Source, Where
 
 
@@ -35,7 +35,7 @@ class Rows:
         self._plans = plans
         self._guards = where
 
-    def __getitem__(self, table: Table[Any, Any]) -> sa.Subquery:
+    def __getitem__(self, table: Relation[Any, Any]) -> sa.Subquery:
         if table.module is not self._module:
             raise Foreign(f"{table!r} belongs to module {table.module.name}")
         return self._guards.guarded(self._plans[table])

@@ -12,6 +12,7 @@ writes itself (`Table.selection`) reads through the same rules.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
@@ -22,6 +23,7 @@ from trivet.core.context import Read, Write
 from trivet.core.error import AlreadyExists, Conflict, Error, InvalidArgument, NotFound, PermissionDenied
 from trivet.core.fault import place_of, place_of_caller
 from trivet.core.module import Module
+from trivet.core.naming import snake
 from trivet.core.page import CursorPage, CursorRequest, Page, PageRequest
 from trivet.core.principal import Principal
 from trivet.data import pagetoken
@@ -73,7 +75,7 @@ class Unique:
 class Listing(Generic[T, P]):
     """A list of rows that a caller pages through: a condition over the row and the list's arguments, and an order."""
 
-    def __init__(self, table: Table[T, Any], function: Callable[..., bool], order: tuple[str, ...]) -> None:
+    def __init__(self, table: Relation[T, Any], function: Callable[..., bool], order: tuple[str, ...]) -> None:
         self.table = table
         self.function = function
         self.order = order
@@ -87,7 +89,7 @@ class Listing(Generic[T, P]):
 class Selection(Generic[R, P]):
     """A select that the module wrote itself, with typed rows; it sees only rows that the caller may read."""
 
-    def __init__(self, table: Table[Any, Any], shape: type[R], function: Callable[..., Any]) -> None:
+    def __init__(self, table: Relation[Any, Any], shape: type[R], function: Callable[..., Any]) -> None:
         self.table = table
         self.shape = shape
         self.function = function
@@ -98,29 +100,8 @@ class Selection(Generic[R, P]):
         return f"<Selection {self.name} of {self.table!r} at {self.place}>"
 
 
-class Table(Generic[T, K]):
-    """Rows of one shape.
-
-    ``products = Table(catalog, Product, key=lambda p: p.id, unique=["sku"], readable=PUBLIC, writable=...)``
-
-    Columns follow from the shape (`trivet.data.columns`). A shape with an ``int`` field named ``version`` is updated
-    optimistically: each update expects the version that it was made from, and stores the next.
-
-    Args:
-        module: Who owns the rows; only its operations reach them.
-        shape: What a row is.
-        key: Names the field that identifies a row, or a tuple of them.
-        name: Of the table in the database; the plural of the shape's name when absent.
-        unique: Fields of which no two rows have the same values; a list of more than one field is a `Unique`.
-        indexes: Further indexes, each a field or a tuple of fields; those that listings need are made without saying.
-        tenant: Names the field that holds the row's tenant.
-        readable: Who may read a row; `PUBLIC` for everybody. Required.
-        writable: Who may add, change and remove a row; `PUBLIC` for everybody. Required.
-        shard_by: Names the field that decides on which server a row is. Rows of all tables with the same value are
-            together, and a command changes what is together. The key has that field in it, or carries its shard: an
-            id that was made with ``ctx.new_id(beside=value)``, or by a command that is on that shard already.
-        scatter: How many servers one read of this table may ask that is not of one shard; none, when absent.
-    """
+class Relation(Generic[T, K]):
+    """Rows of one shape as a module reads them: what a `Table` and a `trivet.data.view.View` have in common."""
 
     def __init__(
         self,
@@ -140,7 +121,7 @@ class Table(Generic[T, K]):
         self.module = module
         self.shape = shape
         self.key = key
-        self.name = name
+        self.name = name or plural(snake(shape.__name__))
         self.unique = tuple(Unique(each) if isinstance(each, str) else each for each in unique)
         self.indexes = tuple((each,) if isinstance(each, str) else tuple(each) for each in indexes)
         self.tenant = tenant
@@ -154,7 +135,12 @@ class Table(Generic[T, K]):
         module.tables.append(self)
 
     def __repr__(self) -> str:
-        return f"Table({self.module.name}, {self.shape.__name__})"
+        return f"{type(self).__name__}({self.module.name}, {self.shape.__name__})"
+
+    @property
+    def id(self) -> str:
+        """Its name in the app."""
+        return f"{self.module.name}.{self.name}"
 
     # -- declaring
 
@@ -230,31 +216,6 @@ class Table(Generic[T, K]):
         """
         plan = plan_of(ctx, self)
         return await self._many(ctx, keys, plan.get_many[plan.readable.choose(ctx)])
-
-    async def lock(self, ctx: Write, key: K, /) -> T:
-        """Return the row as it is now; nobody else can change it until this transaction ends.
-
-        This is how to change a row depending on what it holds, such as a stock that must not fall below zero: lock it,
-        decide, `update` it. The update can not conflict.
-
-        Raises:
-            NotFound: There is none that the caller may read.
-        """
-        plan = plan_of(ctx, self)
-        rows = await self._one(ctx, plan, plan.lock, key, write=True)
-        if not rows:
-            raise self._missing(key)
-        return plan.mapping.decode(rows[0])
-
-    async def lock_many(self, ctx: Write, keys: Sequence[K], /) -> list[T | None]:
-        """Return and lock a row for each key, as `get_many` and `lock` do.
-
-        The rows are locked in the order of their keys, so that two transactions that lock several never wait for each
-        other in a circle.
-        """
-        plan = plan_of(ctx, self)
-        session_of(ctx, self, write=True)
-        return await self._many(ctx, keys, plan.lock_many[plan.readable.choose(ctx)])
 
     async def _many(self, ctx: Read, keys: Sequence[K], query: Any) -> list[T | None]:
         plan = plan_of(ctx, self)
@@ -514,7 +475,68 @@ class Table(Generic[T, K]):
         decoded: list[R] = selects.decode(rows)
         return decoded
 
-    # -- writing
+    # -- reaching
+
+    def _session(self, ctx: Read, plan: TablePlan[T], key: K, *, write: bool = False) -> Session:
+        """Return the session for the row with a key; where no table is sharded there is one for all."""
+        session: Any = session_of(ctx, self, write=write)
+        reached: Session = session.on(plan.shard_of(ctx, key)) if plan.routed else session
+        return reached
+
+    def _missing(self, key: K) -> NotFound:
+        return NotFound(detail=f"{self.shape.__name__} {_shown(key)} does not exist.")
+
+
+class Table(Relation[T, K]):
+    """Rows of one shape.
+
+    ``products = Table(catalog, Product, key=lambda p: p.id, unique=["sku"], readable=PUBLIC, writable=...)``
+
+    Columns follow from the shape (`trivet.data.columns`). A shape with an ``int`` field named ``version`` is updated
+    optimistically: each update expects the version that it was made from, and stores the next.
+
+    Args:
+        module: Who owns the rows; only its operations reach them.
+        shape: What a row is.
+        key: Names the field that identifies a row, or a tuple of them.
+        name: Of the table in the database; the plural of the shape's name when absent.
+        unique: Fields of which no two rows have the same values; a list of more than one field is a `Unique`.
+        indexes: Further indexes, each a field or a tuple of fields; those that listings need are made without saying.
+        tenant: Names the field that holds the row's tenant.
+        readable: Who may read a row; `PUBLIC` for everybody. Required.
+        writable: Who may add, change and remove a row; `PUBLIC` for everybody. Required.
+        shard_by: Names the field that decides on which server a row is. Rows of all tables with the same value are
+            together, and a command changes what is together. The key has that field in it, or carries its shard: an
+            id that was made with ``ctx.new_id(beside=value)``, or by a command that is on that shard already.
+        scatter: How many servers one read of this table may ask that is not of one shard; none, when absent.
+    """
+
+    # -- changing
+
+    async def lock(self, ctx: Write, key: K, /) -> T:
+        """Return the row as it is now; nobody else can change it until this transaction ends.
+
+        This is how to change a row depending on what it holds, such as a stock that must not fall below zero: lock it,
+        decide, `update` it. The update can not conflict.
+
+        Raises:
+            NotFound: There is none that the caller may read.
+        """
+        plan = plan_of(ctx, self)
+        rows = await self._one(ctx, plan, plan.lock, key, write=True)
+        if not rows:
+            raise self._missing(key)
+        return plan.mapping.decode(rows[0])
+
+    async def lock_many(self, ctx: Write, keys: Sequence[K], /) -> list[T | None]:
+        """Return and lock a row for each key, as `get_many` and `lock` do.
+
+        The rows are locked in the order of their keys, so that two transactions that lock several never wait for each
+        other in a circle.
+        """
+        plan = plan_of(ctx, self)
+        session_of(ctx, self, write=True)
+        return await self._many(ctx, keys, plan.lock_many[plan.readable.choose(ctx)])
 
     async def insert(self, ctx: Write, row: T, /) -> None:
         """Add a row.
@@ -571,7 +593,7 @@ class Table(Generic[T, K]):
         plan = plan_of(ctx, self)
         session: Any = session_of(ctx, self, write=True)
         done = 0
-        async with session.savepoint(), aclosing(_groups(rows)) as groups:
+        async with session.savepoint(), aclosing(in_groups(rows)) as groups:
             async for group in groups:
                 encoded: list[Any] = []
                 for row in group:
@@ -644,14 +666,6 @@ class Table(Generic[T, K]):
         if not await session.execute(query.statement, query.values(ctx, (*plan.key.parts(key), version))):
             raise await self._refusal(ctx, key)
 
-    # -- reaching
-
-    def _session(self, ctx: Read, plan: TablePlan[T], key: K, *, write: bool = False) -> Session:
-        """Return the session for the row with a key; where no table is sharded there is one for all."""
-        session: Any = session_of(ctx, self, write=write)
-        reached: Session = session.on(plan.shard_of(ctx, key)) if plan.routed else session
-        return reached
-
     def _placed(
         self, ctx: Read, plan: TablePlan[T], session: Any, row: T, values: tuple[Any, ...]
     ) -> tuple[Session, tuple[Any, ...]]:
@@ -680,9 +694,6 @@ class Table(Generic[T, K]):
             return PermissionDenied()
         return Conflict()
 
-    def _missing(self, key: K) -> NotFound:
-        return NotFound(detail=f"{self.shape.__name__} {_shown(key)} does not exist.")
-
     def _taken(self, plan: TablePlan[T], violated: UniqueViolated, row: T | None) -> Error:
         unique = plan.uniques.get(frozenset(violated.columns))
         if unique is not None and unique.error is not None and row is not None:
@@ -695,13 +706,20 @@ def _shown(key: Any) -> str:
     return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
+def plural(name: str) -> str:
+    """Return the English plural of a snake-case noun, for the name of a table."""
+    if re.search(r"[^aeiou]y$", name):
+        return f"{name[:-1]}ies"
+    return f"{name}es" if re.search(r"(s|x|z|ch|sh)$", name) else f"{name}s"
+
+
 def _of_row(error: Error, index: int) -> Error:
     """Return an error that says to whoever reads the log which row of many it is about."""
     error.add_note(f"in row {index} of those that were to be loaded, counted from 0")
     return error
 
 
-async def _groups(rows: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
+async def in_groups(rows: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
     """Put rows into groups as they come."""
     group: list[T] = []
     if isinstance(rows, AsyncIterable):

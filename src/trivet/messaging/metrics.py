@@ -59,6 +59,23 @@ class DeliveryMetrics:
         self._log.failure("deliveries can not be looked for, trying again", error)
 
 
+class ViewMetrics:
+    """How old the rows of read models are, as a gauge: every worker looks at the same store, so take the maximum.
+
+    Args:
+        metrics: Where the numbers go.
+    """
+
+    def __init__(self, metrics: Registry) -> None:
+        self._age = metrics.gauge(
+            "trivet_view_age_seconds", "How long ago the oldest event came about that a read model lacks.", ["view"]
+        )
+
+    def age(self, view: str, seconds: float) -> None:
+        """Say how old the rows of one are."""
+        self._age.bind(view).set(seconds)
+
+
 class BacklogMetrics:
     """What each subscriber has before it, as gauges: every worker counts the same store, so take the maximum.
 

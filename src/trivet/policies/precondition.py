@@ -36,7 +36,6 @@ from trivet.runtime import Runtime
 
 if TYPE_CHECKING:
     from trivet.data.plan import TablePlan
-    from trivet.data.table import Table
 
 WRITES_THE_ROW = ("update", "delete")
 """Verbs that change the row itself; what else a custom method needs to be allowed is known to its handler alone."""
@@ -86,7 +85,7 @@ class Subject:
     """
 
     def __init__(self, plan: TablePlan[Any], key: Callable[[Mapping[str, Any]], Any], written: bool) -> None:
-        self._table: Table[Any, Any] = plan.resolved.declared
+        self._table: Any = plan.resolved.declared  # a table: nobody changes a row of a view
         self._may_write = plan.may_write
         self._key = key
         self._written = written
@@ -123,7 +122,7 @@ def subject_of(operation: Operation[..., Any], plans: Mapping[Any, Any]) -> Subj
     """Return the row that an operation is about; ``None`` where its name and parameters do not lead to one table."""
     by_noun: dict[str, list[TablePlan[Any]]] = {}
     for table, plan in plans.items():
-        if table.module is operation.module:
+        if table.module is operation.module and table not in operation.module.views:
             by_noun.setdefault(snake(table.shape.__name__), []).append(plan)
     verb, noun, many = split(operation.name, {name: Noun(singular=name) for name in by_noun})
     if noun is None or many or len(by_noun[noun.singular]) > 1:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from trivet.core import dataage
 from trivet.core.call import Call, Handler
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
@@ -178,6 +179,12 @@ class UnitOfWork:
         """Return what the resource opened."""
         opened: T = self.runtime.resource(resource)
         return opened
+
+    def viewed(self, view: str) -> None:
+        """Let the answer say how old the data of a read model may be, where that is known."""
+        age = self.runtime.freshness.age(view)
+        if age is not None:
+            dataage.tell(self._call, age)
 
     def leave(self, resource: Resource[Any]) -> None:
         """Refuse to wait for what is outside while a transaction is open, unless the operation declares it.

@@ -40,6 +40,7 @@ EXPOSED = (
     "allow",
     "consistency-token",
     "content-location",
+    "data-age",
     "deprecation",
     "etag",
     "idempotent-replayed",

@@ -16,6 +16,7 @@ from graphql import GraphQLError
 from graphql.execution.values import VariableValues
 
 from trivet.contracts.graphql.types import IF_VERSION
+from trivet.core import dataage
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.error import Error, Internal, InvalidArgument
 from trivet.core.operation import Operation
@@ -272,14 +273,16 @@ class Answer:
         members: The members of ``data``, encoded.
         failures: What failed.
         replayed: The root fields that are answered with what came of them before.
+        age: How many seconds old the data may be, where any of it is from a read model.
     """
 
-    __slots__ = ("failures", "members", "replayed")
+    __slots__ = ("age", "failures", "members", "replayed")
 
     def __init__(self) -> None:
         self.members: dict[str, bytes] = {}
         self.failures: list[Failure] = []
         self.replayed: list[str] = []
+        self.age: int | None = None
 
 
 async def run_root(step: RootStep, request: Call, variables: VariableValues, answer: Answer) -> Answer:
@@ -298,8 +301,12 @@ async def run_root(step: RootStep, request: Call, variables: VariableValues, ans
         answer.members[step.key] = NULL
         answer.failures.append(Failure(refused, [step.key], step.location, None))
     finally:
-        if call.notes is not None and REPLAYED in call.notes:
-            answer.replayed.append(step.key)
+        if call.notes is not None:
+            if REPLAYED in call.notes:
+                answer.replayed.append(step.key)
+            age = dataage.told(call.notes)
+            if age is not None:
+                answer.age = max(age, answer.age or 0)
         call.release()
     return answer
 

@@ -162,7 +162,7 @@ class GraphqlService:
         for opening, (key, member) in zip(plan.openings, plan.members, strict=True):
             pieces += (opening, member if isinstance(member, bytes) else answer.members[key])
         pieces.append(b"}}")
-        if answer.replayed or request.witness is not None:
+        if answer.replayed or answer.age is not None or request.witness is not None:
             pieces[-1] = b"}%b}" % self._extensions(plan, answer, request)
         if answer.failures:
             self._log(answer, request)
@@ -171,10 +171,12 @@ class GraphqlService:
         return b"".join(pieces)
 
     def _extensions(self, plan: Plan, answer: Answer, request: Call) -> bytes:
-        """Return the member that says what was replayed, and what the caller has seen by now."""
+        """Return the member that says what was replayed, how old the data may be, and what the caller has seen."""
         said: dict[str, Any] = {}
         if answer.replayed:
             said["idempotentReplayed"] = answer.replayed
+        if answer.age is not None:
+            said["dataAge"] = answer.age
         token = told(request.witness, self._key) if plan.kind != "subscription" else None  # those read the primary
         if token is not None:
             said["consistencyToken"] = token.decode()

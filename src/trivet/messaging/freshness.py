@@ -1,0 +1,111 @@
+"""How old the rows of read models are: since when their subscribers have an event before them.
+
+Each process looks once a second, or less often where looking takes long, and remembers the instant up to which
+everything that was committed is in the view: that of the oldest event which is not, or else that of the look itself.
+A dead letter counts: the view lacks what it says, until it is replayed or the view is rebuilt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+from trivet.core.clock import Clock
+from trivet.core.error import Error
+from trivet.data.database import Database
+from trivet.messaging.deliveries import quoted
+from trivet.messaging.tables import instant, tables
+
+if TYPE_CHECKING:
+    from trivet.data.statement import Statement
+
+EVERY_SECONDS = 1.0
+
+SHARE = 20
+"""Of the time of one connection, looking takes at most this part."""
+
+
+class Watcher(Protocol):
+    """Is told how old each view is; must return quickly and never raise."""
+
+    def age(self, view: str, seconds: float) -> None:
+        """This is how old the rows of a view are just now."""
+
+
+class Freshness:
+    """Knows since when each view may lack something.
+
+    Args:
+        views: The subscribers of each view that an app has, by its name.
+        clock: Time.
+        watcher: Is told.
+    """
+
+    def __init__(self, views: Mapping[str, Sequence[str]], clock: Clock, watcher: Watcher) -> None:
+        self.views = dict(views)
+        self._clock = clock
+        self._watcher = watcher
+        self._complete: dict[str, datetime] = {}
+        self._subscribers = tuple(sorted({each for subscribers in views.values() for each in subscribers}))
+
+    def age(self, view: str) -> float | None:
+        """Return for at most how many seconds a view has lacked anything; ``None`` before the first look.
+
+        It is what was seen at the last look, grown by the time since.
+        """
+        since = self._complete.get(view)
+        return None if since is None else max(0.0, (self._clock.now() - since).total_seconds())
+
+    async def run(self, database: Database) -> None:
+        """Look until cancelled; what fails is tried again at the next turn."""
+        while True:
+            began = self._clock.monotonic()
+            with suppress(Error):  # of which the dispatcher, which asks the same store, speaks in the log
+                await self.look(database)
+            await asyncio.sleep(max(EVERY_SECONDS, SHARE * (self._clock.monotonic() - began)))
+
+    async def look(self, database: Database) -> dict[str, float]:
+        """Look once, and return for how many seconds each view has lacked something."""
+        began = self._clock.now()
+        session = database.session(write=False, reads="primary")
+        try:
+            oldest: dict[str, int] = (
+                dict(await session.fetch(_oldest(self._subscribers), ())) if self._subscribers else {}
+            )
+        finally:
+            await session.close()
+        now = self._clock.now()
+        found: dict[str, float] = {}
+        for view, subscribers in self.views.items():
+            lacking = [instant(oldest[each]) for each in subscribers if each in oldest]
+            since = self._complete[view] = min(lacking, default=began)
+            found[view] = max(0.0, (now - since).total_seconds()) if lacking else 0.0
+            self._watcher.age(view, found[view])
+        return found
+
+
+@cache
+def _oldest(subscribers: tuple[str, ...]) -> Statement:
+    """Return what finds when the oldest event came about that each of them has before it, dead letters included."""
+    import sqlalchemy as sa
+
+    from trivet.data.statement import Statement
+
+    outbox, delivery = tables().outbox, tables().delivery
+    d = delivery.c
+    first = (
+        sa.select(d.subscriber, sa.func.min(d.position).label("position"))
+        .where(d.subscriber.in_([sa.literal_column(quoted(each)) for each in subscribers]))
+        .group_by(d.subscriber)
+        .subquery("first")
+    )
+    return Statement(
+        sa.select(first.c.subscriber, outbox.c.create_time).join_from(
+            first, outbox, outbox.c.position == first.c.position
+        ),
+        (),
+    )

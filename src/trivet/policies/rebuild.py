@@ -1,0 +1,117 @@
+"""Rebuilding a view: its rows are made anew from its source, in one transaction, while events go on.
+
+The transaction sees one instant. An event is stored in the transaction of the change that it tells of, so at that
+instant each event is there together with its change, or neither is. The source has read every change; so the deliveries
+to the view's handlers that are there as well are removed in the same transaction, and what is committed later is
+delivered to the new rows. Nothing is missed and nothing counted twice, and readers see the old rows until the commit.
+
+A handler that is at work when the rebuild begins is waited for. One that comes meanwhile waits without a connection.
+Whoever had claimed a delivery that the rebuild removed finds it gone when it settles, and is rolled back. Where the
+process ends before the commit, nothing has changed.
+
+On SQLite the transaction has the file for itself: other writers wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trivet.core.backoff import full_jitter
+from trivet.core.call import Call
+from trivet.core.context import Read
+from trivet.core.principal import Principal
+from trivet.core.shape import Struct
+from trivet.data.database import Contention, Session, UniqueViolated
+from trivet.data.fill import ViewPlan, tenants_of
+from trivet.data.view import View
+from trivet.messaging.forget import forget
+from trivet.policies.deliver import HANDLER
+from trivet.policies.work import UnitOfWork
+from trivet.runtime import Runtime
+
+ATTEMPTS = 10
+FIRST_SECONDS, LONGEST_SECONDS = 0.05, 1.0
+
+
+class CannotRebuild(Exception):
+    """The view can not be rebuilt; the message says what to do."""
+
+
+class Rebuilt(Struct):
+    """What a rebuild did.
+
+    Attributes:
+        rows: How many the view has now.
+        events: How many that waited for its handlers, or were given up, are part of them.
+    """
+
+    rows: int
+    events: int
+
+
+async def rebuild(runtime: Runtime, view: View[Any, Any]) -> Rebuilt:
+    """Make the rows of a view anew, all or nothing.
+
+    Args:
+        runtime: What is open in this process.
+        view: One of the app's.
+
+    Raises:
+        CannotRebuild: It has no source, or its source gives a key twice.
+        Contention: Others were in the way each time.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await _attempt(runtime, view)
+        except Contention:  # a delivery was claimed between the instant and its removal
+            if attempt == ATTEMPTS:
+                raise
+        await asyncio.sleep(full_jitter(attempt, FIRST_SECONDS, LONGEST_SECONDS))
+    raise AssertionError("the last attempt returned or raised")
+
+
+async def _attempt(runtime: Runtime, view: View[Any, Any]) -> Rebuilt:
+    if view.rows is None:
+        raise CannotRebuild(f"{view.id} has no source: declare what its rows are made from with @view.source")
+    plan: ViewPlan[Any] = runtime.plans[view]
+    clock = runtime.clock
+    call = Call(
+        None,
+        protocol="internal",
+        method="rebuild",
+        peer=None,
+        arrival=clock.monotonic(),
+        request_id=str(clock.new_id()),
+        principal=Principal(subject=f"module:{view.module.name}"),
+    )
+    call.unrestricted = True
+    work = call.work = UnitOfWork(runtime, call, HANDLER, True)
+    try:
+        session = work.session
+        await plan.begin(session)
+        events = await forget(session, [each.id for each in view.subscriptions])
+        await plan.clear(session)
+        rows = 0
+        for tenant in await _tenants(session, view, runtime.plans):
+            call.tenant = tenant
+            context = Read(work, view.module, unrestricted=True)
+            rows += await plan.load(session, context, view.rows(context))
+        await work.commit()
+    except UniqueViolated as twice:
+        raise CannotRebuild(f"{view.id}: its source gives a key twice ({', '.join(twice.columns)})") from twice
+    finally:
+        await work.close()
+    return Rebuilt(rows=rows, events=events)
+
+
+async def _tenants(session: Session, view: View[Any, Any], plans: Mapping[Any, Any]) -> Sequence[str | None]:
+    """Return the tenants that have rows anywhere in the app, for a view that is kept per tenant."""
+    if view.tenant is None:
+        return [None]
+    found: set[str] = set()
+    for table, plan in plans.items():
+        if plan.resolved.tenant is not None and table is not view:
+            found.update(tenant for (tenant,) in await session.fetch(tenants_of(plan), ()))
+    return sorted(found)
