@@ -348,6 +348,7 @@ class Service:
         clock: Clock | None = None,
         sink: Sink | None = None,
     ) -> None:
+        from trivet.policies.refresh import Refresher
         from trivet.transports.front import Front
 
         self.app = app
@@ -359,6 +360,7 @@ class Service:
         for service in app.services:
             chain.bind_elsewhere(service, self.runtime)
         self.deliveries = Deliveries(self.runtime)
+        self.refresher = Refresher(self.runtime)
         self.front = Front(api, contract, self.runtime, app.mounts, graph)
 
     async def open(self) -> None:
@@ -374,9 +376,11 @@ class Service:
             except BaseException:
                 await self.close()
                 raise
+        self.refresher.start()
 
     async def close(self) -> None:
         """Close what is open."""
+        await self.refresher.stop()
         await self.runtime.close()
 
 
@@ -435,7 +439,7 @@ class Seeding:
             await self._work.commit()
         finally:
             await self._work.close()
-        for view in (each for module in self._runtime.modules for each in module.views if each.rows is not None):
+        for view in (each for module in self._runtime.modules for each in module.views if each.sourced):
             await rebuild(self._runtime, view)  # rows that no event told of
         return True
 

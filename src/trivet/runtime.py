@@ -96,7 +96,8 @@ class Runtime:
         elsewhere = [module for service in resources if isinstance(service, Elsewhere) for module in service.modules]
         self.subscribers = Subscribers(self.modules, elsewhere)
         views = {view.id: [each.id for each in view.subscriptions] for m in self.modules for view in m.views}
-        self.freshness = Freshness(views, self.clock, ViewMetrics(self.metrics))
+        scheduled = [view.id for m in self.modules for view in m.views if view.every is not None]
+        self.freshness = Freshness(views, scheduled, self.clock, ViewMetrics(self.metrics))
         self.default_principal: Principal = default_principal(settings)
         kept = settings.database.session_record == "memory"
         self.record = MemoryRecord(settings.database.replica_lag, self.clock.monotonic) if kept else None

@@ -48,7 +48,7 @@ async def test_views_are_listed_and_rebuilt_beside_a_process_that_serves(url: st
         for number in range(3):
             await client.call(counting.whisper, str(number), "quiet")
         [listed] = await document(url, tmp_path, "list")
-        assert listed == {"view": "speech.word_counts", "events": ["Said"], "source": True, "age": 0.0}
+        assert listed == {"view": "speech.word_counts", "events": ["Said"], "every": None, "source": True, "age": 0.0}
         assert await counting.found(client) == {}
         done = await document(url, tmp_path, "rebuild", "speech.word_counts")
         assert done == {"view": "speech.word_counts", "rows": 1, "events": 0}

@@ -306,6 +306,10 @@ def test_what_is_wrong_with_a_view_is_said_at_start() -> None:
         return []
 
     @view.source
+    async def first(ctx: Read) -> AsyncIterator[WordCount]:
+        yield WordCount(word="", times=0)
+
+    @view.source
     async def second(ctx: Read) -> AsyncIterator[WordCount]:
         yield WordCount(word="", times=0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ def command() -> None:
 @app_argument
 @json_option
 def list_(app: str | None, app_dir: str, as_json: bool) -> int:
-    """List the views, the events that fill each, and for how long it has lacked one.
+    """List the views, what fills each, and how old its rows are.
 
     \b
     Examples:
@@ -50,8 +50,9 @@ def list_(app: str | None, app_dir: str, as_json: bool) -> int:
         {
             "view": name,
             "events": sorted(f"{each.event.__name__}" for each in view.subscriptions),
-            "source": view.rows is not None,
-            "age": ages[name],
+            "every": view.every,
+            "source": view.sourced,
+            "age": ages.get(name),
         }
         for name, view in views.items()
     ]
@@ -59,10 +60,9 @@ def list_(app: str | None, app_dir: str, as_json: bool) -> int:
         print_json(found)
     elif found:
         rows = [
-            (each["view"], f"{each['age']:.0f} s", "yes" if each["source"] else "no", ", ".join(each["events"]))
-            for each in found
+            (each["view"], _age(each["age"]), "yes" if each["source"] else "no", _filled_by(each)) for each in found
         ]
-        print_table(("VIEW", "AGE", "SOURCE", "EVENTS"), rows, dispensable=("EVENTS",))
+        print_table(("VIEW", "AGE", "SOURCE", "FILLED BY"), rows, dispensable=("FILLED BY",))
     else:
         click.echo(f"{loaded.name} has no views")
     return 0
@@ -104,6 +104,14 @@ def rebuild(app: str | None, app_dir: str, name: str | None, as_json: bool) -> i
         seconds = time.monotonic() - began
         click.echo(f"{name}: {done.rows} rows in {seconds:.1f} s; {done.events} events that waited are part of them")
     return 0
+
+
+def _age(seconds: float | None) -> str:
+    return "never made" if seconds is None else f"{seconds:.0f} s"
+
+
+def _filled_by(found: Mapping[str, Any]) -> str:
+    return f"every {found['every']}" if found["every"] is not None else ", ".join(found["events"])
 
 
 def _views(app: App) -> dict[str, View[Any, Any]]:

@@ -18,7 +18,7 @@ from trivet.data.observer import UNOBSERVED, Observer
 from trivet.data.plan import Plans, TablePlan
 from trivet.data.resolve import ResolvedTable, resolve
 from trivet.data.schema import table_of
-from trivet.data.selection import bind_selection
+from trivet.data.selection import bind_selection, bind_source
 from trivet.data.statement import Statement
 from trivet.data.view import View
 from trivet.data.where import UnfitConstant
@@ -62,6 +62,8 @@ def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> tup
         plans[table].routed = routed
         for selection in table.selections:
             faults += bind_selection(selection, plans)
+        if isinstance(table, View):
+            faults += [*table.faults(), *bind_source(table, plans)]
     return plans, faults
 
 

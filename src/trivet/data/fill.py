@@ -20,7 +20,7 @@ from trivet.core.context import Read
 from trivet.data.access import session_of, tenant_of
 from trivet.data.database import Contention, Dialect, Session
 from trivet.data.encoding import encoder
-from trivet.data.plan import TablePlan
+from trivet.data.plan import Query, TablePlan
 from trivet.data.resolve import ResolvedTable
 from trivet.data.statement import Statement, compiler
 from trivet.data.table import in_groups
@@ -44,20 +44,26 @@ class ViewPlan(TablePlan[T]):
         table: As SQL has it.
         dialect: Of the driver that runs it.
         signing_key: Signs page tokens.
+
+    Attributes:
+        selected: Adds the rows of a source that is a select.
     """
 
     def __init__(self, resolved: ResolvedTable, table: sa.Table, dialect: Dialect, signing_key: bytes) -> None:
         super().__init__(resolved, table, dialect, signing_key)
-        self.id: str = resolved.declared.id
+        self.view: Any = resolved.declared
+        self.id: str = self.view.id
+        self.selected: Query | None = None
         names = [column.name for column in table.c]
         self._put = Statement(_upsert(table, [column.name for column in resolved.key], dialect), names)
         self._clear = Statement(sa.delete(table), ())
         quoted = compiler(dialect).identifier_preparer.format_table(table)
         self._shared = Statement(sa.text(f"LOCK TABLE {quoted} IN ROW EXCLUSIVE MODE NOWAIT"), ())
         self._alone = Statement(sa.text(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE"), ())
+        self._alone_now = Statement(sa.text(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE NOWAIT"), ())
         self._lock = Statement(sa.select(sa.func.pg_advisory_xact_lock(sa.bindparam("key", type_=sa.BigInteger))))
         self._key_encoders = [encoder(column.value, "sqlite") for column in resolved.key]
-        locking = (self._shared, self._alone, self._lock) if dialect == "postgresql" else ()
+        locking = (self._shared, self._alone, self._alone_now, self._lock) if dialect == "postgresql" else ()
         for statement in (self._put, self._clear, *locking):
             statement.on(dialect)
 
@@ -76,10 +82,13 @@ class ViewPlan(TablePlan[T]):
             try:
                 await session.execute(self._shared, ())
                 return
-            except Contention:
+            except Contention as rebuilding:
                 if last:
                     raise
-            await session.rollback()  # which returns the connection: it is not held while there is nothing to do
+                try:
+                    await session.rollback()  # which returns the connection: there is nothing to do with it now
+                except RuntimeError:  # others share the transaction, and go on without this handler
+                    raise rebuilding from None
             await asyncio.sleep(WAIT_SECONDS * (0.5 + random.random()))  # noqa: S311 - to spread, not to hide
 
     async def reserve(self, ctx: Read, key: Any) -> None:
@@ -87,30 +96,38 @@ class ViewPlan(TablePlan[T]):
         if self.dialect == "sqlite":
             return
         encoded = [encode(part) for encode, part in zip(self._key_encoders, self.key.parts(key), strict=True)]
-        await session_of(ctx, self.resolved.declared).fetch(self._lock, (lock_of(self.id, encoded),))
+        await session_of(ctx, self.view).fetch(self._lock, (lock_of(self.id, encoded),))
 
     async def put(self, ctx: Read, row: T) -> None:
         """Add the row, or replace the one with its key."""
         self._of_tenant(ctx, row)
-        await session_of(ctx, self.resolved.declared).execute(self._put, self.mapping.encode(row))
+        await session_of(ctx, self.view).execute(self._put, self.mapping.encode(row))
 
     async def remove(self, ctx: Read, key: Any) -> None:
         """Remove the row of that key, if there is one."""
         query = self.delete[self.writable.choose(ctx)]
-        session = session_of(ctx, self.resolved.declared)
+        session = session_of(ctx, self.view)
         await session.execute(query.statement, query.values(ctx, (*self.key.parts(key), None)))
 
     def _of_tenant(self, ctx: Read, row: T) -> None:
         if self.tenant_of_row is not None and self.tenant_of_row(row) != tenant_of(ctx):
-            raise ValueError(f"{self.resolved.declared!r}: a row of another tenant than its event")
+            raise ValueError(f"{self.view!r}: a row of another tenant than its event")
 
     # -- for a rebuild
 
-    async def begin(self, session: Session) -> None:
-        """Begin the transaction that fills the view anew: it sees one instant, at which no handler was half done."""
+    async def begin(self, session: Session, *, wait: bool) -> None:
+        """Begin the transaction that fills the view anew: it sees one instant, at which no handler was half done.
+
+        Args:
+            session: In which nothing has begun.
+            wait: Whether to wait for others that are at it.
+
+        Raises:
+            Contention: Others are, and are not waited for.
+        """
         if self.dialect == "postgresql":
             await session.execute(AS_OF_ONE_INSTANT, ())
-            await session.execute(self._alone, ())  # what others had begun is committed before the instant
+            await session.execute(self._alone if wait else self._alone_now, ())  # the instant is that of what follows
 
     async def clear(self, session: Session) -> None:
         """Remove all rows; readers see them until the commit."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from trivet.core.context import Read
-from trivet.core.fault import Fault
+from trivet.core.fault import Fault, Place, place_of
 from trivet.core.module import Module
 from trivet.data.columns import Unmapped, value_of
 from trivet.data.database import Dialect, Row
@@ -20,6 +20,7 @@ from trivet.data.plan import Plans, Query, TablePlan
 from trivet.data.resolve import signature_of
 from trivet.data.sqltypes import sql_type
 from trivet.data.table import Relation, Selection
+from trivet.data.view import View
 from trivet.data.where import Source, Where
 
 
@@ -91,25 +92,8 @@ class SelectionPlan:
         *,
         restricted: bool,
     ) -> Query:
-        sources: dict[str, Source] = {}
-        binds: dict[str, Any] = {}
-        for argument in arguments:
-            value = value_of(argument.annotation)
-            sources[argument.name] = _argument(argument, encoder(value, dialect))
-            binds[argument.name] = sa.bindparam(argument.name, type_=sql_type(value, dialect))
-        rows = Rows(selection.table.module, plans, _Guards(dialect, restricted, sources))
-        clause = selection.function(rows, **binds)
-        if not isinstance(clause, sa.Select | sa.CompoundSelect):
-            raise Unmapped("it does not return a select", "Return sa.select(...).")
-        found = clause.selected_columns.keys()
-        if set(found) != set(names) or len(found) != len(names):
-            raise Unmapped(
-                f"it selects {', '.join(found)}; {selection.shape.__name__} has {', '.join(names)}",
-                "Give the columns these names with .label(...).",
-            )
-        whole = clause.subquery("selected")
-        ordered = sa.select(*(whole.c[name] for name in names)) if list(found) != list(names) else clause
-        return Query.compiled(ordered, dialect, sources)
+        clause, sources = _selected(selection, plans, arguments, names, dialect, restricted)
+        return Query.compiled(clause, dialect, sources)
 
     def query(self, ctx: Read) -> Query:
         """Return the statement for the caller."""
@@ -118,6 +102,36 @@ class SelectionPlan:
     def decode(self, rows: Sequence[Row]) -> list[Any]:
         """Return the objects of rows."""
         return self._mapping.decode_all(rows)
+
+
+def _selected(
+    selection: Selection[Any, ...],
+    plans: Plans,
+    arguments: Sequence[Argument],
+    names: Sequence[str],
+    dialect: Dialect,
+    restricted: bool,
+) -> tuple[sa.Select[Any] | sa.CompoundSelect[Any], dict[str, Source]]:
+    """Return a select with its columns in the order of the shape, and the sources of its values."""
+    sources: dict[str, Source] = {}
+    binds: dict[str, Any] = {}
+    for argument in arguments:
+        value = value_of(argument.annotation)
+        sources[argument.name] = _argument(argument, encoder(value, dialect))
+        binds[argument.name] = sa.bindparam(argument.name, type_=sql_type(value, dialect))
+    rows = Rows(selection.table.module, plans, _Guards(dialect, restricted, sources))
+    clause = selection.function(rows, **binds)
+    if not isinstance(clause, sa.Select | sa.CompoundSelect):
+        raise Unmapped("it does not return a select", "Return sa.select(...).")
+    found = clause.selected_columns.keys()
+    if set(found) != set(names) or len(found) != len(names):
+        raise Unmapped(
+            f"it selects {', '.join(found)}; {selection.shape.__name__} has {', '.join(names)}",
+            "Give the columns these names with .label(...).",
+        )
+    whole = clause.subquery("selected")
+    ordered = sa.select(*(whole.c[name] for name in names)) if list(found) != list(names) else clause
+    return ordered, sources
 
 
 def _argument(argument: Argument, encode: Any) -> Source:
@@ -133,9 +147,34 @@ def _argument(argument: Argument, encode: Any) -> Source:
 
 def bind_selection(selection: Selection[Any, ...], plans: Plans) -> list[Fault]:
     """Compile a select into its table's plan, or say what is wrong with it."""
-    plan, mend = plans[selection.table], "See Table.selection."
-    try:
+
+    def compile() -> None:
+        plan = plans[selection.table]
         plan.selections[selection] = SelectionPlan(selection, plans, plan.dialect)
+
+    return _faults(compile, selection.place, f"selection {selection.name}", "selection", "See Table.selection.")
+
+
+def bind_source(view: View[Any, Any], plans: Plans) -> list[Fault]:
+    """Compile the select that a view is made from into its plan, or say what is wrong with it."""
+    function = view.select_source
+    if function is None:
+        return []
+
+    def compile() -> None:
+        plan: Any = plans[view]
+        names = [column.name for column in plan.mapping.columns]
+        selection: Selection[Any, ...] = Selection(view, view.shape, function)
+        clause, sources = _selected(selection, plans, (), names, plan.dialect, restricted=False)
+        plan.selected = Query.compiled(sa.insert(plan.table).from_select(names, clause), plan.dialect, sources)
+
+    mend = "Write a function of `rows` alone that returns sa.select(...) with the columns of the shape."
+    return _faults(compile, place_of(function), f"source of {view.id}", "view-source", mend)
+
+
+def _faults(compile: Callable[[], None], place: Place, title: str, rule: str, mend: str) -> list[Fault]:
+    try:
+        compile()
     except Foreign as foreign:
         problem, mend = str(foreign), "Select from this module's tables, and call an operation for the rest."
     except Unmapped as unmapped:
@@ -144,4 +183,4 @@ def bind_selection(selection: Selection[Any, ...], plans: Plans) -> list[Fault]:
         problem = f"{type(error).__name__}: {error}"
     else:
         return []
-    return [Fault(rule="selection", place=selection.place, problem=f"selection {selection.name}: {problem}", mend=mend)]
+    return [Fault(rule=rule, place=place, problem=f"{title}: {problem}", mend=mend)]

@@ -22,8 +22,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -36,7 +37,10 @@ from trivet.data.access import plan_of, session_of
 from trivet.data.table import Listing, Relation, Rule, Selection
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from trivet.data.fill import ViewPlan
+    from trivet.data.selection import Rows
 
 T = TypeVar("T", bound=msgspec.Struct)
 K = TypeVar("K")
@@ -47,6 +51,12 @@ P = ParamSpec("P")
 
 Source = Callable[[Read], AsyncIterator[T]]
 """Yields every row that a view should have, made from what is stored elsewhere."""
+
+Select = Callable[["Rows"], "sa.Select[Any]"]
+"""The same as a select; it runs once, when the app is built."""
+
+SHORTEST = timedelta(seconds=1)
+"""How often a view is made anew at most."""
 
 
 class Fill(Read):
@@ -73,6 +83,7 @@ class View(Relation[T, K]):
         indexes: Further indexes, each a field or a tuple of fields; those that listings need are made without saying.
         tenant: Names the field that holds the row's tenant.
         readable: Who may read a row; `PUBLIC` for everybody. Required.
+        every: After how long the rows are made anew from the source; a view has this, or handlers of events.
     """
 
     def __init__(
@@ -85,6 +96,7 @@ class View(Relation[T, K]):
         indexes: Sequence[str | Sequence[str]] = (),
         tenant: Callable[[T], str] | None = None,
         readable: Rule[T] | None = None,
+        every: timedelta | None = None,
     ) -> None:
         super().__init__(
             module,
@@ -98,6 +110,8 @@ class View(Relation[T, K]):
         )
         self.subscriptions: list[Subscription] = []
         self.rows: Source[T] | None = None
+        self.select_source: Select | None = None
+        self.every = every
         module.views.append(self)
 
     # -- declaring
@@ -132,18 +146,48 @@ class View(Relation[T, K]):
 
         return declare
 
-    def source(self, function: Source[T]) -> Source[T]:
-        """Declare what the rows are made from, for a rebuild: an async generator of every row, each key once.
+    @overload
+    def source(self, function: Source[T]) -> Source[T]: ...
+    @overload
+    def source(self, function: Select) -> Select: ...
+    def source(self, function: Any) -> Any:
+        """Declare what the rows are made from: every row, each key once.
 
-        It reads as the module does, everything as of one instant. With a `tenant`, it runs once for each tenant.
+        It is an async generator, which gets a context and yields rows; or a select over this module's tables, as in
+        `Table.selection`, whose rows never leave the database. It reads as the module does, everything as of one
+        instant. With a `tenant`, it runs once for each tenant.
         """
-        if self.rows is not None:
+        if self.sourced:
             self._fault("view-source", place_of(function), f"{self!r} has two sources", "Write one of them.")
-        elif not inspect.isasyncgenfunction(function):
-            mend = "Write `async def` and `yield` each row."
+        elif inspect.isasyncgenfunction(function):
+            self.rows = function
+        elif inspect.iscoroutinefunction(function):
+            mend = "Write `async def` and `yield` each row, or `def` and return a select."
             self._fault("view-source", place_of(function), f"{function!r} is not an async generator", mend)
-        self.rows = function
+        else:
+            self.select_source = function
         return function
+
+    @property
+    def sourced(self) -> bool:
+        """Whether it says what its rows are made from."""
+        return self.rows is not None or self.select_source is not None
+
+    def faults(self) -> Iterator[Fault]:
+        """Yield what keeps the view from ever being filled as it is declared."""
+        if self.every is None and not self.subscriptions:
+            mend = "Declare a handler with @view.on(Event), or write View(..., every=timedelta(...))."
+            yield Fault(rule="view-fill", place=self.place, problem=f"nothing fills {self!r}", mend=mend)
+        elif self.every is not None and self.subscriptions:
+            problem = f"{self!r} is filled by events and made anew every so often, which undoes each other"
+            yield Fault(rule="view-fill", place=self.place, problem=problem, mend="Leave out `every` or the handlers.")
+        elif self.every is not None and not self.sourced:
+            mend = "Declare what its rows are made from with @view.source."
+            yield Fault(rule="view-source", place=self.place, problem=f"{self!r} has no source", mend=mend)
+        if self.every is not None and self.every < SHORTEST:
+            problem = f"{self!r} is made anew every {self.every}"
+            mend = "Once a second is the shortest; for what has to be newer, let events fill it."
+            yield Fault(rule="view-every", place=self.place, problem=problem, mend=mend)
 
     def _fault(self, rule: str, place: Place, problem: str, mend: str) -> None:
         self.module.faults.append(Fault(rule=rule, place=place, problem=problem, mend=mend))

@@ -18,6 +18,8 @@ async def forget(session: Session, subscribers: Sequence[str]) -> int:
     Raises:
         Contention: In a session that sees one instant: one was claimed or settled after it.
     """
+    if not subscribers:
+        return 0
     import sqlalchemy as sa
 
     from trivet.data.statement import Statement

@@ -1,4 +1,4 @@
-"""How old the rows of read models are: since when their subscribers have an event before them.
+"""How old the rows of read models are: since when their subscribers have an event before them, or they were made.
 
 Each process looks once a second, or less often where looking takes long, and remembers the instant up to which
 everything that was committed is in the view: that of the oldest event which is not, or else that of the look itself.
@@ -8,7 +8,7 @@ A dead letter counts: the view lacks what it says, until it is replayed or the v
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from trivet.core.clock import Clock
 from trivet.core.error import Error
 from trivet.data.database import Database
+from trivet.data.refreshed import refreshed
 from trivet.messaging.deliveries import quoted
 from trivet.messaging.tables import instant, tables
 
@@ -41,19 +42,23 @@ class Freshness:
 
     Args:
         views: The subscribers of each view that an app has, by its name.
+        scheduled: Those that are made anew every so often.
         clock: Time.
         watcher: Is told.
     """
 
-    def __init__(self, views: Mapping[str, Sequence[str]], clock: Clock, watcher: Watcher) -> None:
+    def __init__(
+        self, views: Mapping[str, Sequence[str]], scheduled: Collection[str], clock: Clock, watcher: Watcher
+    ) -> None:
         self.views = dict(views)
+        self._scheduled = scheduled
         self._clock = clock
         self._watcher = watcher
         self._complete: dict[str, datetime] = {}
         self._subscribers = tuple(sorted({each for subscribers in views.values() for each in subscribers}))
 
     def age(self, view: str) -> float | None:
-        """Return for at most how many seconds a view has lacked anything; ``None`` before the first look.
+        """Return for at most how many seconds a view has lacked anything; ``None`` where that is not known yet.
 
         It is what was seen at the last look, grown by the time since.
         """
@@ -73,6 +78,7 @@ class Freshness:
         began = self._clock.now()
         session = database.session(write=False, reads="primary")
         try:
+            made = await refreshed(session) if self._scheduled else {}
             oldest: dict[str, int] = (
                 dict(await session.fetch(_oldest(self._subscribers), ())) if self._subscribers else {}
             )
@@ -81,7 +87,12 @@ class Freshness:
         now = self._clock.now()
         found: dict[str, float] = {}
         for view, subscribers in self.views.items():
-            lacking = [instant(oldest[each]) for each in subscribers if each in oldest]
+            if view in self._scheduled:
+                if view not in made:
+                    continue
+                lacking = [made[view]]
+            else:
+                lacking = [instant(oldest[each]) for each in subscribers if each in oldest]
             since = self._complete[view] = min(lacking, default=began)
             found[view] = max(0.0, (now - since).total_seconds()) if lacking else 0.0
             self._watcher.age(view, found[view])

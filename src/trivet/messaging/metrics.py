@@ -68,7 +68,9 @@ class ViewMetrics:
 
     def __init__(self, metrics: Registry) -> None:
         self._age = metrics.gauge(
-            "trivet_view_age_seconds", "How long ago the oldest event came about that a read model lacks.", ["view"]
+            "trivet_view_age_seconds",
+            "How long ago the oldest event came about that a read model lacks, or it was made.",
+            ["view"],
         )
 
     def age(self, view: str, seconds: float) -> None:

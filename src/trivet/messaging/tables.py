@@ -21,7 +21,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from trivet.core.shape import Struct
-from trivet.data import keys
+from trivet.data import keys, refreshed
 from trivet.data.sharding.tables import tables as sharding
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Tables(Struct):
 
 def platform_tables(dialect: Dialect) -> tuple[sa.Table, ...]:
     """Return everything that the platform keeps for itself beside an app's own tables, in the order of creation."""
-    return (*tables(dialect).all, keys.table(), *sharding().all)
+    return (*tables(dialect).all, keys.table(), *sharding().all, refreshed.table())
 
 
 @cache

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from trivet.core.backoff import full_jitter
@@ -25,6 +26,7 @@ from trivet.core.principal import Principal
 from trivet.core.shape import Struct
 from trivet.data.database import Contention, Session, UniqueViolated
 from trivet.data.fill import ViewPlan, tenants_of
+from trivet.data.refreshed import note, refreshed
 from trivet.data.view import View
 from trivet.messaging.forget import forget
 from trivet.policies.deliver import HANDLER
@@ -64,18 +66,31 @@ async def rebuild(runtime: Runtime, view: View[Any, Any]) -> Rebuilt:
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await _attempt(runtime, view)
+            done = await _attempt(runtime, view)
         except Contention:  # a delivery was claimed between the instant and its removal
             if attempt == ATTEMPTS:
                 raise
+        else:
+            assert done is not None
+            return done
         await asyncio.sleep(full_jitter(attempt, FIRST_SECONDS, LONGEST_SECONDS))
     raise AssertionError("the last attempt returned or raised")
 
 
-async def _attempt(runtime: Runtime, view: View[Any, Any]) -> Rebuilt:
-    if view.rows is None:
-        raise CannotRebuild(f"{view.id} has no source: declare what its rows are made from with @view.source")
+async def refresh(runtime: Runtime, view: View[Any, Any], age: timedelta) -> Rebuilt | None:
+    """Make the rows of a view anew if they are at least so old; ``None`` where another process was faster.
+
+    Raises:
+        CannotRebuild: Its source gives a key twice.
+        Contention: Another process does so just now.
+    """
+    return await _attempt(runtime, view, age)
+
+
+async def _attempt(runtime: Runtime, view: View[Any, Any], age: timedelta | None = None) -> Rebuilt | None:
     plan: ViewPlan[Any] = runtime.plans[view]
+    if not view.sourced:
+        raise CannotRebuild(f"{view.id} has no source: declare what its rows are made from with @view.source")
     clock = runtime.clock
     call = Call(
         None,
@@ -90,20 +105,32 @@ async def _attempt(runtime: Runtime, view: View[Any, Any]) -> Rebuilt:
     work = call.work = UnitOfWork(runtime, call, HANDLER, True)
     try:
         session = work.session
-        await plan.begin(session)
+        await plan.begin(session, wait=age is None)
+        now = clock.now()
+        if age is not None:
+            last = (await refreshed(session)).get(view.id)
+            if last is not None and now - last < age:
+                return None
         events = await forget(session, [each.id for each in view.subscriptions])
         await plan.clear(session)
         rows = 0
         for tenant in await _tenants(session, view, runtime.plans):
             call.tenant = tenant
-            context = Read(work, view.module, unrestricted=True)
-            rows += await plan.load(session, context, view.rows(context))
+            rows += await _fill(session, plan, Read(work, view.module, unrestricted=True))
+        await note(session, view.id, now)
         await work.commit()
     except UniqueViolated as twice:
         raise CannotRebuild(f"{view.id}: its source gives a key twice ({', '.join(twice.columns)})") from twice
     finally:
         await work.close()
     return Rebuilt(rows=rows, events=events)
+
+
+async def _fill(session: Session, plan: ViewPlan[Any], context: Read) -> int:
+    """Add what the source of a view gives, and return how many rows that were."""
+    if plan.selected is not None:
+        return await session.execute(plan.selected.statement, plan.selected.values(context, ()))
+    return await plan.load(session, context, plan.view.rows(context))
 
 
 async def _tenants(session: Session, view: View[Any, Any], plans: Mapping[Any, Any]) -> Sequence[str | None]:

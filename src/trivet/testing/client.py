@@ -14,6 +14,7 @@ from trivet.core.job import JobStatus
 from trivet.core.module import Module
 from trivet.core.operation import Command, Intake, Job, Query, Stream
 from trivet.core.principal import ANONYMOUS, Principal
+from trivet.data.view import View
 from trivet.server.direct import run_operation
 from trivet.server.interface import ASGIApp
 from trivet.server.lifespan import Lifespan
@@ -174,6 +175,12 @@ class Client:
             as_module: Whether it acts with the module's own rights, past the row rules.
         """
         return work_of(self.service, module, self.principal, write, commit, as_module)
+
+    async def rebuild(self, view: View[Any, Any]) -> None:
+        """Make the rows of a view anew from its source, now; see ``trivet views rebuild``."""
+        from trivet.policies.rebuild import rebuild
+
+        await rebuild(self.service.runtime, view)
 
     async def settle(self, timeout: float = 10) -> None:
         """Return when every event and job so far, and those that they caused, was handled.
