@@ -208,15 +208,7 @@ class Server:
     def run(self, sql: str, database: str = "postgres") -> list[Any]:
         """Run a statement as the superuser, wherever a loop runs or not, and return its rows."""
 
-        async def run() -> list[Any]:
-            connection = await asyncpg.connect(self.url(database), timeout=PATIENCE_SECONDS)
-            try:
-                return [tuple(row) for row in await connection.fetch(sql)]
-            finally:
-                await connection.close()
-
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, run()).result()
+        return run_on(self.url(database), sql)
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -227,6 +219,20 @@ class Server:
             yield name
         finally:
             self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def run_on(url: str, sql: str) -> list[Any]:
+    """Run a statement where a URL says, wherever a loop runs or not, and return its rows."""
+
+    async def run() -> list[Any]:
+        connection = await asyncpg.connect(url, timeout=PATIENCE_SECONDS)
+        try:
+            return [tuple(row) for row in await connection.fetch(sql)]
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, run()).result()
 
 
 def server(major: int = 17) -> Server:

@@ -19,6 +19,7 @@ from trivet.contracts.proto.package import ProtoContract, contract_of
 from trivet.core.about import About
 from trivet.core.call import Call
 from trivet.core.clock import Clock
+from trivet.core.consistency import MARKED_MAX
 from trivet.core.context import Write
 from trivet.core.declaration import Kind
 from trivet.core.fault import Fault, FaultyApp, place_of_caller
@@ -209,23 +210,22 @@ class App:
 
         found: list[Fault] = []
         try:
-            nodes = self.settings.database.nodes
-            dialects = {dialect_of(url.reveal()) for url in nodes.values()}
+            nodes, replicas = self.settings.database.nodes, self.settings.database.node_replicas
+            urls = [*nodes.values(), *(url for each in replicas.values() for url in each)]
+            dialects = {dialect_of(url.reveal()) for url in urls}
         except ValueError as wrong:
             mend = 'Write shards = "b=postgresql://... c=postgresql://...".'
             return [Fault(rule="shard-nodes", place=self.place, problem=str(wrong), mend=mend)]
-        if len(nodes) > 1 and dialects != {"postgresql"}:
-            problem = "database.shards names several databases, and they are not all PostgreSQL"
+        if len(urls) > 1 and dialects != {"postgresql"}:
+            problem = "database.shards or its replicas name several databases, and they are not all PostgreSQL"
             mend = "Leave the setting out: SQLite has all shards in its one file."
             found.append(Fault(rule="shard-nodes", place=self.place, problem=problem, mend=mend))
         sharded = next((t for module in self.modules for t in module.tables if t.shard_by is not None), None)
         if sharded is None:
             return found
-        if self.settings.database.replicas:
-            problem = (
-                f"database.replicas is set, and {sharded!r} is sharded: what callers have seen is kept of one database"
-            )
-            mend = "Leave the setting out, and spread the reads of that table by its shards."
+        if len(nodes) > MARKED_MAX and any(replicas.values()):
+            problem = f"there are replicas, and {len(nodes)} databases: a Consistency-Token has room for {MARKED_MAX}"
+            mend = "Leave the replicas out, or have fewer and larger databases."
             found.append(Fault(rule="shard-replicas", place=self.place, problem=problem, mend=mend))
         for view in (each for module in self.modules for each in module.views):
             problem = f"{view!r} is a view, and {sharded!r} is sharded: its events are on several databases"

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from trivet.core.call import Handler
 from trivet.core.clock import Clock, SystemClock
@@ -14,7 +14,7 @@ from trivet.core.module import Module
 from trivet.core.operation import Operation
 from trivet.core.principal import ANONYMOUS, DEVELOPER, Principal
 from trivet.core.resource import Elsewhere, Resource
-from trivet.data.database import Database
+from trivet.data.database import Accounting, Database
 from trivet.data.record import MemoryRecord
 from trivet.messaging.backlog import Counter
 from trivet.messaging.dispatcher import Dispatcher
@@ -162,6 +162,12 @@ class Runtime:
             end()
 
     @property
+    def replicated(self) -> bool:
+        """Whether a database of the app has replicas, so that account is kept of what callers have seen."""
+        database = self.settings.database
+        return bool(database.replicas or (self.sharded and database.shard_replicas))
+
+    @property
     def needs_database(self) -> bool:
         """Whether the app keeps anything: rows, events or requests for later."""
         return any(m.tables or m.subscriptions or any(o.kind.writes for o in m.operations) for m in self.modules)
@@ -174,7 +180,7 @@ class Runtime:
         observer = DatabaseMetrics(self.metrics, self.log)
         database: Database
         if self.sharded:
-            database = sharded = open_sharded(settings, self.name)
+            database = sharded = open_sharded(settings, self.name, observer)
             self.stores = tuple(sharded.nodes.values())
         else:
             database = open_database(settings.url.reveal(), settings, self.name, observer)
@@ -187,10 +193,8 @@ class Runtime:
         await (database.create(wanted) if create else database.check(wanted))
         self.database = database
         self.snapshots = asyncio.Semaphore(database.snapshots)
-        if self.record is not None:
-            session = self.stores[0].session(write=False, reads="primary", after=())
-            self.record.begin(await session.seen())
-            await session.close()
+        if self.record is not None and self.replicated:
+            self.record.begin(await cast(Accounting, database).position(everything=True))
 
     async def _open_messaging(self, database: Database, runner: Runner) -> None:
         observer = DeliveryMetrics(self.metrics, self.log)

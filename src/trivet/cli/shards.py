@@ -223,7 +223,8 @@ async def _opened(app: App, run: Callable[[ShardedDatabase, list[Moved]], Awaita
     from trivet.messaging.tables import platform_tables
 
     given = app.settings.database
-    settings = msgspec.structs.replace(given, pool_size=max(given.pool_size, CONNECTIONS))
+    size = max(given.pool_size, CONNECTIONS)
+    settings = msgspec.structs.replace(given, pool_size=size, replicas=(), shard_replicas=None)  # primaries only
     database = open_sharded(settings, "trivet db shards")
     await database.open()
     try:

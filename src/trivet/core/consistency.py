@@ -3,6 +3,9 @@
 A `Mark` is a place in the history of one database: whoever reads at a node that has come so far sees all that happened
 before. A caller that wrote has the mark of its commit; one that read from a replica has the mark it came with, and the
 replica at which it stays. `Marks` are those of several databases, one for each.
+
+Where rows are on several nodes, the directory that says which is on which has a mark as well: who has seen a row at its
+new node is not to be sent back to the old one by a process that does not know yet.
 """
 
 from __future__ import annotations
@@ -11,6 +14,12 @@ from trivet.core.shape import Struct
 
 FARTHEST = 2**64 - 1
 """A position that no replica ever reaches: how far a caller has seen is not known, and only the primary will do."""
+
+MARKED_MAX = 64
+"""So many databases of one app may have replicas at most: that bounds what its callers carry."""
+
+DIRECTORY = 0
+"""What marks call the directory of shards; its positions are its versions. No cluster has this number."""
 
 
 class Mark(Struct, array_like=True):
@@ -80,6 +89,8 @@ def both(one: Marks, other: Marks) -> Marks:
 
 def joined(one: Mark, other: Mark) -> Mark:
     """Return the mark of a caller that has seen both in one database, in whichever order."""
+    if FARTHEST in (one.position, other.position):
+        return Mark(database=one.database, timeline=max(one.timeline, other.timeline), position=FARTHEST)
     if one.timeline != other.timeline:
         return max(one, other, key=lambda mark: mark.timeline)
     if one.node == other.node:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from trivet.core.fault import Fault
 from trivet.core.module import Module
@@ -127,19 +128,36 @@ def dialect_of(url: str) -> Dialect:
     )
 
 
-def open_sharded(settings: DatabaseSettings, name: str = "trivet") -> ShardedDatabase:
+def open_sharded(settings: DatabaseSettings, name: str = "trivet", observer: Observer = UNOBSERVED) -> ShardedDatabase:
     """Return the databases of an app with sharded tables; they are not opened yet.
+
+    Where one of them has replicas, all keep account of what callers have seen: who has no mark of a database has seen
+    nothing there.
 
     Args:
         settings: Where the databases are, and how they are used.
         name: Under which servers show this process.
+        observer: Told where reads go, where there are replicas.
 
     Raises:
         ValueError: A URL names nothing that Trivet knows.
     """
     from trivet.data.sharding.database import ShardedDatabase
 
-    return ShardedDatabase({node: open_database(url.reveal(), settings, name) for node, url in settings.nodes.items()})
+    replicas = settings.node_replicas
+    if not any(replicas.values()):
+        return ShardedDatabase(
+            {node: open_database(url.reveal(), settings, name) for node, url in settings.nodes.items()}
+        )
+    from trivet.data.postgresql import ReplicatedDatabase
+
+    return ShardedDatabase(
+        {
+            node: ReplicatedDatabase(url.reveal(), replace(settings, replicas=replicas[node]), name, observer, node)
+            for node, url in settings.nodes.items()
+        },
+        replicated=True,
+    )
 
 
 def open_database(

@@ -266,3 +266,19 @@ class Database(Protocol):
     def snapshot(self) -> Snapshot:
         """Return a snapshot of the primary; nothing is borrowed or begun yet. Whoever takes it counts them."""
         ...
+
+
+class Accounting(Protocol):
+    """What a database has beside, where it keeps account of what callers have seen."""
+
+    async def position(self, everything: bool) -> Marks:
+        """Return the marks of whoever has seen the primary until now, or the primaries; never fails.
+
+        Args:
+            everything: Whether something may have been committed that is not safe on disk yet.
+        """
+        ...
+
+    def knows(self, marks: Marks) -> bool:
+        """Whether it can say what all of the marks mean; those of another database mean nothing here."""
+        ...

@@ -13,7 +13,7 @@ from trivet.core.error import SERVER_FAULTS, Code, Error
 from trivet.core.job import JobError, JobProgress, JobState, JobStatus, code_name
 from trivet.core.shape import Struct
 from trivet.data.database import Row, Session
-from trivet.data.sharding.session import ShardedRead
+from trivet.data.sharding.reads import ShardedRead
 from trivet.messaging.message import Message
 from trivet.messaging.tables import instant, micros, tables
 

@@ -10,7 +10,7 @@ Without replicas this policy is in no chain.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -19,6 +19,7 @@ from trivet.core.consistency import Marks, Witness
 from trivet.core.declaration import Kind
 from trivet.core.error import InvalidArgument, Violation
 from trivet.core.operation import Operation
+from trivet.data.database import Accounting
 from trivet.data.signed import NotOurs, seal, unseal
 from trivet.runtime import Runtime
 
@@ -31,8 +32,7 @@ TOKEN = re.compile(rb"[A-Za-z0-9_-]{22,4096}")
 
 def consistency(operation: Operation[..., Any] | None, runtime: Runtime, next: Handler) -> Handler:
     """Let the call know what its caller has seen, and the caller what it has seen after it."""
-    database = runtime.settings.database
-    if operation is None or operation.kind is Kind.STREAM or not database.replicas:
+    if operation is None or operation.kind is Kind.STREAM or not runtime.replicated:
         return next
     key = runtime.settings.secret_key.reveal().encode()
     record = runtime.record
@@ -42,7 +42,10 @@ def consistency(operation: Operation[..., Any] | None, runtime: Runtime, next: H
         token = call.fields.get(FIELD)
         who = (call.tenant, call.principal.subject)
         if token is not None:
-            call.witness = witness = Witness(read(token, key), keeps=True)
+            marks, database = read(token, key), runtime.database
+            if marks is not None and database is not None and not cast(Accounting, database).knows(marks):
+                marks = None  # of databases that were there before, or of another app with the same key
+            call.witness = witness = Witness(marks, keeps=True)
         else:
             call.witness = witness = Witness(record.of(who) if record is not None else None, keeps=False)
         try:

@@ -73,7 +73,7 @@ def _committed(operation: Operation[..., Any], runtime: Runtime, next: Handler) 
 
 
 def _read(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Handler:
-    if operation.declaration.snapshot and runtime.settings.database.replicas:
+    if operation.declaration.snapshot and runtime.replicated:
         return _snapshot(operation, runtime, next)
 
     async def read(call: Call) -> Outcome:

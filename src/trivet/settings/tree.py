@@ -125,6 +125,8 @@ class DatabaseSettings(Struct):
             read from the primary; `memory` is right where one process serves all of their requests.
         shards: Further databases that shards of sharded tables are on, as `name=postgresql://...` with white space
             between; the one of `url` is called `home`. PostgreSQL only.
+        shard_replicas: Addresses of streaming replicas of those databases, in the same form and under the same names;
+            a name stands before each of its replicas. Those of `home` are `replicas`.
     """
 
     url: Url = Url("sqlite:///trivet.db")
@@ -142,6 +144,7 @@ class DatabaseSettings(Struct):
     replica_wait: Annotated[float, Meta(ge=0, le=60)] = 0.1
     session_record: Literal["none", "memory"] = "none"
     shards: Url | None = None
+    shard_replicas: Url | None = None
 
     @property
     def private(self) -> bool:
@@ -156,14 +159,38 @@ class DatabaseSettings(Struct):
             ValueError: `shards` is not written as it should be; the message has no secret in it.
         """
         nodes = {"home": self.url}
-        for number, each in enumerate("" if self.shards is None else self.shards.reveal().split(), 1):
-            name, _, url = each.partition("=")
-            if not re.fullmatch("[a-z][a-z0-9-]{0,62}", name) or "://" not in url:
-                raise ValueError(f"database.shards: number {number} is not written as name=postgresql://...")
+        for name, url in _named("shards", self.shards):
             if name in nodes:
                 raise ValueError(f"database.shards: two databases are called {name!r}")
-            nodes[name] = Url(url)
+            nodes[name] = url
         return nodes
+
+    @property
+    def node_replicas(self) -> dict[str, tuple[Url, ...]]:
+        """The replicas of each of `nodes`, by its name.
+
+        Raises:
+            ValueError: A setting is not written as it should be, or names what is not there.
+        """
+        found = {name: self.replicas if name == "home" else () for name in self.nodes}
+        for name, url in _named("shard_replicas", self.shard_replicas):
+            if name == "home":
+                raise ValueError("database.shard_replicas: the replicas of 'home' are named in database.replicas")
+            if name not in found:
+                raise ValueError(f"database.shard_replicas: {name!r} is not in database.shards")
+            found[name] += (url,)
+        return found
+
+
+def _named(setting: str, text: Url | None) -> list[tuple[str, Url]]:
+    """Return the names and addresses in a setting of several."""
+    named = []
+    for number, each in enumerate("" if text is None else text.reveal().split(), 1):
+        name, _, url = each.partition("=")
+        if not re.fullmatch("[a-z][a-z0-9-]{0,62}", name) or "://" not in url:
+            raise ValueError(f"database.{setting}: number {number} is not written as name=postgresql://...")
+        named.append((name, Url(url)))
+    return named
 
 
 class RedisSettings(Struct):

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.data.sharding.nodes import three
-from tests.migrations.test_migrations import release, trivet
+from tests.migrations.test_migrations import environment, release, trivet
+from tests.postgres import run_on
 from trivet.core.sharding import SHARDS, logical_of
 
 pytestmark = pytest.mark.slow
+
+ROWS = "generate_series(1, 1200) AS n"
 
 APP = '''
 from trivet import App, Module, PUBLIC, Struct, Table
@@ -44,6 +53,34 @@ class Terminal:
         ended = trivet(*words, "notebook.app:app", url=self._url, cwd=self._directory, **self._environ)
         assert ended.returncode == code, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
+
+    def watch(self, *words: str) -> str:
+        """Run a command at a pseudo-terminal and return all that appeared there."""
+        ours, theirs = pty.openpty()
+        shown: list[bytes] = []
+
+        def read() -> None:
+            while True:
+                try:
+                    shown.append(os.read(ours, 4096))
+                except OSError:  # nobody has the other end any more
+                    return
+
+        reading = threading.Thread(target=read)
+        try:
+            command = [sys.executable, "-m", "trivet", *words, "notebook.app:app"]
+            environ = environment(self._url, self._environ)
+            reading.start()
+            ended = subprocess.run(
+                command, cwd=self._directory, env=environ, stdin=theirs, stdout=theirs, stderr=theirs, check=False
+            )
+        finally:
+            os.close(theirs)
+            reading.join()
+            os.close(ours)
+        text = b"".join(shown).decode()
+        assert ended.returncode == 0, text
+        return text
 
     def counts(self) -> dict[str, int]:
         """Return how many shards each node has."""
@@ -78,6 +115,52 @@ def test_an_operator_migrates_all_nodes_and_moves_shards_between_them(tmp_path: 
         assert set(terminal.counts().values()) == {160}
 
 
+def place(nodes: dict[str, str], few: dict[int, str], epoch: int) -> None:
+    """Say in the directory and at the nodes that these shards are there, and all others at home; all empty."""
+    here = " ".join(f"WHEN {shard} THEN '{node}'" for shard, node in few.items())
+    run_on(nodes["home"], f"UPDATE trivet.trivet_shard SET epoch = {epoch}, node = CASE logical {here} ELSE 'home' END")
+    for name, url in nodes.items():
+        run_on(url, "DELETE FROM trivet.trivet_held")
+        run_on(
+            url,
+            f"INSERT INTO trivet.trivet_held SELECT logical, {epoch}, true, true FROM generate_series(0, {SHARDS - 1}) "
+            f"AS logical WHERE CASE logical {here} ELSE 'home' END = '{name}'",
+        )
+
+
+def test_a_terminal_shows_how_far_moves_are_and_a_node_is_emptied(tmp_path: Path) -> None:
+    with three() as found:
+        assert found.shards is not None
+        terminal = Terminal(tmp_path, found.url.reveal(), TRIVET_DATABASE__SHARDS=found.shards.reveal())
+        terminal.run("db", "diff")
+        terminal.run("db", "migrate")
+        terminal.counts()  # deals them out
+        nodes = {name: url.reveal() for name, url in found.nodes.items()}
+        half, epoch = SHARDS // 2, 2**40  # as after very many moves
+        place(nodes, {shard: "c" if shard < 3 else "b" for shard in range(half + 1)}, epoch)
+        run_on(nodes["c"], f"INSERT INTO bank.accounts (owner, balance, _shard) SELECT 'a' || n, n, 1 FROM {ROWS}")
+
+        shown = terminal.watch("db", "shards", "move", "1", "b")
+        frames = re.findall(r"\[([#-]+)\] (\d)/1  shard 1  (\w+)(?:  pass (\d+), (\d+) rows, (\d+) copied)?", shown)
+        assert {step for _, _, step, *_ in frames} == {"copying", "fenced", "flipping", "dropping", "serving"}
+        assert ("1", "500", "500") in {frame[3:] for frame in frames}  # a batch of rows is a frame
+        assert ("1", "1200", "1200") in {frame[3:] for frame in frames}
+        assert ("2", "1200", "0") in {frame[3:] for frame in frames}
+        last = shown.rstrip().splitlines()[-1]
+        assert last.endswith("\x1b[2K1 moved")  # the bar is gone
+        assert terminal.counts() == {"home": 239, "b": 239, "c": 2}
+
+        shown = terminal.watch("db", "shards", "rebalance", "--without", "c")
+        assert [tuple(map(int, each)) for each in dict.fromkeys(re.findall(r"(\d)/(\d)  shard", shown))] == [
+            (0, 2),
+            (1, 2),
+        ]
+        assert terminal.counts() == {"home": 240, "b": 240, "c": 0}
+        [(most, least)] = run_on(nodes["home"], "SELECT max(epoch), min(epoch) FROM trivet.trivet_shard")
+        assert (most, least) == (epoch + 1, epoch)
+        assert run_on(nodes["b"], "SELECT count(*), sum(balance) FROM bank.accounts") == [(1200, 1200 * 1201 // 2)]
+
+
 def test_shards_in_one_file_can_not_be_moved(tmp_path: Path) -> None:
     file = f"sqlite:///{tmp_path}/bank.db"
     assert "DATABASE_URL and database.shards" in Terminal(tmp_path, file).run("db", "shards", "list", code=1)
@@ -85,6 +168,6 @@ def test_shards_in_one_file_can_not_be_moved(tmp_path: Path) -> None:
     assert "they are not all PostgreSQL" in elsewhere.run("db", "shards", "list", code=1)
 
 
-def test_shards_have_no_replicas(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, "postgresql://x/y", TRIVET_DATABASE__REPLICAS="postgresql://x/z")
-    assert "database.replicas is set" in terminal.run("db", "shards", "list", code=1)
+def test_replicas_of_what_is_no_shard_are_refused(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "postgresql://x/y", TRIVET_DATABASE__SHARD_REPLICAS="b=postgresql://x/z")
+    assert "'b' is not in database.shards" in terminal.run("db", "shards", "list", code=1)

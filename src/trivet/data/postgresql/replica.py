@@ -16,6 +16,8 @@ GRAIN_SECONDS = 0.02
 FRESH_SECONDS = 0.02
 """A replica that was late when it was looked at longer ago may have come far enough by now."""
 
+SETTINGS = "TRIVET_DATABASE__REPLICAS (of a shard: TRIVET_DATABASE__SHARD_REPLICAS)"
+
 TIMELINE_HINT = "grant pg_read_all_stats to its user, so that a replica that follows a new primary is known at once"
 
 
@@ -132,12 +134,12 @@ def wrong(sight: Sight, primary: Sight) -> str:
     if sight.system != primary.system:
         return (
             "it is a replica of another cluster: make it anew from this primary (pg_basebackup), "
-            "or take it out of TRIVET_DATABASE__REPLICAS"
+            f"or take it out of {SETTINGS}"
         )
     if not sight.standby:
         return (
-            "it is a primary, no replica: if it was promoted, name it with DATABASE_URL, "
-            "and in TRIVET_DATABASE__REPLICAS only what follows it"
+            "it is a primary, no replica: if it was promoted, name it as the primary, "
+            f"and in {SETTINGS} only what follows it"
         )
     return ""
 
@@ -150,6 +152,18 @@ def unfit(sight: Sight, primary: Sight) -> str:
             f"let it follow the new primary; {TIMELINE_HINT}"
         )
     return wrong(sight, primary)
+
+
+def identity_of(name: str, sight: Sight) -> int:
+    """Return what marks call a database; several of one app may be in one cluster, or in clusters that began as one.
+
+    Args:
+        name: Of the database among those of the app; empty where it is the only one.
+        sight: What its server says about itself.
+    """
+    if not name:
+        return sight.system
+    return int.from_bytes(hashlib.blake2b(f"{name}/{sight.system}".encode(), digest_size=8).digest(), "big") | 1
 
 
 def node_of(address: str, sight: Sight) -> int:

@@ -31,7 +31,7 @@ from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session, S
 from trivet.data.observer import UNOBSERVED, Observer
 from trivet.data.pooled import PoolsObserver
 from trivet.data.postgresql.database import PostgresDatabase
-from trivet.data.postgresql.replica import Candidate, Course, choose, node_of, unfit, wrong
+from trivet.data.postgresql.replica import Candidate, Course, choose, identity_of, node_of, unfit, wrong
 from trivet.data.postgresql.routed import MarkedSession, RoutedSession
 from trivet.data.postgresql.standby import StandbyDatabase
 from trivet.data.postgresql.watch import SILENT_SECONDS, Sight, Watch, look
@@ -56,13 +56,16 @@ class Replica:
     Attributes:
         sight: What the last look showed; ``None`` while it can not be used.
         node: Identifies this start of it.
+        taken: Which shards it was seen to have, of which epochs; that is forgotten when it starts anew, as it may have
+            come less far then.
     """
 
     def __init__(self, database: StandbyDatabase, of: ReplicatedDatabase) -> None:
         self.database = database
-        self.name = database.shown
+        self.name = f"{of.node}/{database.shown}" if of.node else database.shown
         self.sight: Sight | None = None
         self.node = 0
+        self.taken: dict[int, int] = {}
         self._of = of
         self._why: str | None = None
         self._late = False
@@ -125,7 +128,7 @@ class Replica:
         expected = self.database.expected
         if expected is None or sight.started != expected.started:
             self.database.pool.suspend(DatabaseUnavailable.because(f"{self.database} was started anew", retry_after=1))
-            self.node = node_of(self.name, sight)
+            self.node, self.taken = node_of(self.name, sight), {}
         self.database.expected = self.sight = sight
         behind, size = self._of.distance(sight)
         self._of.observer.lag(self.name, behind, size)
@@ -167,10 +170,13 @@ class ReplicatedDatabase:
         settings: With the addresses of the replicas.
         name: Under which the servers show this process.
         observer: Told where reads go and which replicas can be used.
+        node: What it is called among several databases of one app; empty where it is the only one.
 
     Attributes:
+        node: As given.
         primary: The database on the primary.
         primary_sight: What the last look at it showed.
+        identity: What marks call it.
 
     Raises:
         ValueError: An address can not be read.
@@ -180,9 +186,17 @@ class ReplicatedDatabase:
 
     primary_sight: Sight
 
+    identity: int
+
     def __init__(
-        self, url: str, settings: DatabaseSettings, name: str = "trivet", observer: Observer = UNOBSERVED
+        self,
+        url: str,
+        settings: DatabaseSettings,
+        name: str = "trivet",
+        observer: Observer = UNOBSERVED,
+        node: str = "",
     ) -> None:
+        self.node = node
         self.primary = PostgresDatabase(url, settings, name)
         self.replicas = [Replica(StandbyDatabase(each.reveal(), settings, name), self) for each in settings.replicas]
         self.observer = observer
@@ -216,7 +230,8 @@ class ReplicatedDatabase:
         except BaseException:
             await self.close()
             raise
-        self._watch = Watch(self.primary.connect, self._seen, self._lost)
+        if self.replicas:
+            self._watch = Watch(self.primary.connect, self._seen, self._lost)
 
     async def close(self) -> None:
         """Finish what runs and disconnect."""
@@ -259,6 +274,8 @@ class ReplicatedDatabase:
         known = getattr(self, "primary_sight", None)
         if known is not None and known.timeline != sight.timeline:
             self._course.forget()
+        if known is None or known.system != sight.system:
+            self.identity = identity_of(self.node, sight)
         self.primary_sight = sight
         if not sight.standby:
             self._course.note(sight.at, sight.end)
@@ -282,10 +299,18 @@ class ReplicatedDatabase:
         """
         sight = await self._watch.ask(SILENT_SECONDS) if self._watch is not None else None
         if sight is None or sight.standby:
-            last = self.primary_sight
-            return (Mark(database=last.system, timeline=last.timeline, position=FARTHEST),)
+            return (self.farthest,)
         position = sight.end if everything else sight.position
-        return (Mark(database=sight.system, timeline=sight.timeline, position=position),)
+        return (Mark(database=self.identity, timeline=sight.timeline, position=position),)
+
+    @property
+    def farthest(self) -> Mark:
+        """The mark of whom only the primary will do for."""
+        return Mark(database=self.identity, timeline=self.primary_sight.timeline, position=FARTHEST)
+
+    def knows(self, marks: Marks) -> bool:
+        """Whether all of the marks are of this database; what others mean, nobody can say."""
+        return all(mark.database == self.identity for mark in marks)
 
     # -- sessions
 
@@ -317,7 +342,7 @@ class ReplicatedDatabase:
         """Choose where a unit of work reads, ``None`` for the primary, and count it."""
         replica, why = await self._routed(reads, after)
         if after is not None or reads != "primary":  # what the platform itself reads is of no interest
-            self.observer.read(PRIMARY if replica is None else replica.name, why)
+            self.observer.read((self.node or PRIMARY) if replica is None else replica.name, why)
         return replica
 
     async def _routed(self, reads: Reads, after: Marks | None) -> tuple[Replica | None, str]:
@@ -327,11 +352,7 @@ class ReplicatedDatabase:
             after = ()
         elif after is None:
             return None, "unknown caller"
-        mark: Mark | None = None
-        for each in after:
-            if each.database != self.primary_sight.system:
-                return None, "unknown database"
-            mark = each
+        mark = next((each for each in after if each.database == self.identity), None)
         wait, began = self._settings.replica_wait, self.now()
         while True:
             now = self.now()

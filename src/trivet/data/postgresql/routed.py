@@ -129,6 +129,22 @@ class RoutedSession:
         self._inner = self._at(self._all.primary)
         return self._inner
 
+    @property
+    def taken(self) -> dict[int, int] | None:
+        """What is remembered of the replica that was read last, see `Replica.taken`; ``None`` at the primary."""
+        return None if self._replica is None else self._replica.taken
+
+    async def insist(self) -> None:
+        """Read from the primary from now on: the replica shows what is too old, or too new, to go on with.
+
+        Raises:
+            Contention: What was read before was as of an instant that nobody else has: begin again.
+        """
+        async with self._turn:
+            await self._chosen()
+            if self._replica is not None:
+                await self._moved(None)
+
     async def execute(self, statement: Statement, values: Sequence[Any]) -> int:
         """Refuse: this session does not write."""
         return await self._at(self._all.primary).execute(statement, values)
@@ -155,12 +171,12 @@ class RoutedSession:
 
     async def seen(self) -> Marks:
         """Return the mark of what was read: that of the caller at this replica, or that of the primary by now."""
-        replica, system = self._replica, self._all.primary_sight.system
+        replica, identity = self._replica, self._all.identity
         if replica is None:
             return await self._all.position(everything=True)
-        known = next((mark for mark in self._after or () if mark.database == system), None)
+        known = next((mark for mark in self._after or () if mark.database == identity), None)
         timeline, position = (known.timeline, known.position) if known else (self._all.primary_sight.timeline, 0)
-        return (Mark(database=system, timeline=timeline, position=position, node=self._node),)
+        return (Mark(database=identity, timeline=timeline, position=position, node=self._node),)
 
     async def close(self) -> None:
         """Return what is borrowed."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trivet.data.database import DatabaseUnavailable
 from trivet.data.postgresql.database import PostgresDatabase
 from trivet.data.postgresql.errors import BROKEN, reraise
+from trivet.data.postgresql.replica import SETTINGS
 from trivet.data.postgresql.watch import Sight, look
 
 if TYPE_CHECKING:
@@ -53,6 +54,6 @@ class StandbyDatabase(PostgresDatabase):
         if expected is None or (sight.system, sight.started) != (expected.system, expected.started):
             raise DatabaseUnavailable.because(
                 f"{self}: the address leads to several servers, or to another one than before: "
-                "name each replica by an address of its own in TRIVET_DATABASE__REPLICAS",
+                f"name each replica by an address of its own in {SETTINGS}",
                 retry_after=1,
             )

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from trivet.core.clock import Deadline
-from trivet.core.consistency import Marks
+from trivet.core.consistency import DIRECTORY, Mark, Marks, both
 from trivet.core.sharding import SHARDS
-from trivet.data.database import Contention, Database, DatabaseUnavailable, Dialect, Reads, Row, Session, Snapshot
+from trivet.data.database import Contention, Database, Dialect, Reads, Session, Snapshot
 from trivet.data.pooled import PoolsObserver
 from trivet.data.sharding.directory import HOME, Directory, dealt
-from trivet.data.sharding.session import ShardedRead, ShardedWrite
+from trivet.data.sharding.reads import ShardedRead
+from trivet.data.sharding.session import ShardedWrite
 from trivet.data.sharding.tables import statements, tables
 from trivet.data.statement import Statement
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+
+    from trivet.data.postgresql import ReplicatedDatabase
 
 PATIENCE_SECONDS = 5.0
 """How long whoever wants a shard waits while it changes nodes, unless its deadline comes first."""
@@ -36,15 +39,18 @@ class ShardedDatabase:
     Args:
         nodes: The database of each node by its name; one of them is called ``home``. On SQLite that is the only one:
             all shards are in one file, and what is refused elsewhere is refused there.
+        replicated: Whether any node has replicas; all of them keep account then of what callers have seen.
 
     Attributes:
         nodes: As given.
+        replicated: As given.
         home: The node of everything that is not sharded.
         directory: Where the shards are, as this process knows it.
     """
 
-    def __init__(self, nodes: Mapping[str, Database]) -> None:
+    def __init__(self, nodes: Mapping[str, Database], *, replicated: bool = False) -> None:
         self.nodes = dict(nodes)
+        self.replicated = replicated
         self.home = self.nodes[HOME]
         self.dialect: Dialect = self.home.dialect
         self.directory = Directory(self.home, self.nodes)
@@ -152,7 +158,7 @@ class ShardedDatabase:
     ) -> Session:
         """Return a session; where it runs is decided by the first row that it is used for."""
         if write:
-            return ShardedWrite(self, deadline)
+            return ShardedWrite(self, deadline, after)
         return ShardedRead(self, deadline, reads, snapshot, after)
 
     @property
@@ -163,6 +169,47 @@ class ShardedDatabase:
     def snapshot(self) -> Snapshot:
         """Return a snapshot of what is not sharded."""
         return self.home.snapshot()
+
+    # -- what callers have seen
+
+    def marks(self, seen: Marks, after: Marks | None) -> Marks:
+        """Return the marks of a unit of work.
+
+        Args:
+            seen: Those of the nodes that it used.
+            after: With which it began; where that is not known, only the primaries of all other nodes will do for what
+                the caller may have seen before.
+        """
+        if not self.replicated:
+            return ()
+        if after is None:
+            used = {mark.database for mark in seen}
+            seen += tuple(node.farthest for node in self._replicated if node.identity not in used)
+        version = max(self.directory.version, self.version_in(after or ()))
+        return (*seen, Mark(database=DIRECTORY, timeline=0, position=version))
+
+    async def position(self, everything: bool) -> Marks:
+        """Return the marks of whoever has seen all primaries until now; see `Accounting.position`."""
+        marks: Marks = ()
+        for node in self._replicated:
+            marks = both(marks, await node.position(everything))
+        return self.marks(marks, ())
+
+    def knows(self, marks: Marks) -> bool:
+        """Whether all of the marks are of these nodes, or of the directory; what others mean, nobody can say."""
+        known = {DIRECTORY, *(node.identity for node in self._replicated)}
+        return all(mark.database in known for mark in marks)
+
+    @staticmethod
+    def version_in(marks: Marks) -> int:
+        """Return the version of the directory that the owner of the marks has seen."""
+        return next((mark.position for mark in marks if mark.database == DIRECTORY), 0)
+
+    @property
+    def _replicated(self) -> list[ReplicatedDatabase]:
+        return [cast("ReplicatedDatabase", node) for node in self.nodes.values()]
+
+    # -- who holds a shard
 
     async def claim(self, shard: int, deadline: Deadline | None) -> tuple[Session, Database]:
         """Begin a transaction on the node that holds the shard, which it keeps until then, and return both.
@@ -203,63 +250,6 @@ class ShardedDatabase:
         [(count, total)] = await session.fetch(statements().check, (list(shards),))
         return bool(count == len(shards) and total == epochs)
 
-    async def ask_all(
-        self,
-        statement: Statement,
-        values: Callable[[list[int]], Sequence[Any]],
-        most: int,
-        deadline: Deadline | None,
-        among: Collection[int] | None = None,
-    ) -> list[list[Row]]:
-        """Run a reading statement on every node that has shards, at the same time, and return the rows of each.
-
-        Each row of a shard that was on its way from one node to another is answered by exactly one of them.
-
-        Args:
-            statement: Guarded by a list of shards.
-            values: Returns its values for the shards of a node.
-            most: How many nodes may be asked.
-            deadline: Bounds all of it.
-            among: The shards to look at; all of them when absent.
-
-        Raises:
-            DatabaseUnavailable: There are more nodes than that, or the nodes can not be reached.
-            Contention: Shards kept changing nodes.
-        """
-        waiting = self.waiting(deadline)
-        while True:
-            parts = self.directory.by_node(among)
-            if len(parts) > most:
-                raise DatabaseUnavailable.because(
-                    f"a read that is declared with scatter={most} would have to ask {len(parts)} nodes: raise it, "
-                    "or find the rows by their shard key"
-                )
-            epochs = self.directory.epochs
-            asked = [
-                self._ask(node, statement, values(shards), shards, sum(map(epochs.__getitem__, shards)), deadline)
-                for node, shards in parts.items()
-            ]
-            answers = await together(asked)
-            if all(answer is not None for answer in answers):
-                return [answer for answer in answers if answer is not None]
-            await waiting.look()
-
-    async def _ask(
-        self,
-        node: str,
-        statement: Statement,
-        values: Sequence[Any],
-        shards: list[int],
-        epochs: int,
-        deadline: Deadline | None,
-    ) -> list[Row] | None:
-        session = self.nodes[node].session(write=False, deadline=deadline, reads="primary")
-        try:
-            rows = await session.fetch(statement, values)
-            return rows if await self.holds(session, shards, epochs) else None
-        finally:
-            await session.close()
-
 
 class Waiting:
     """Looks where a shard has gone, again and again, as long as there is time.
@@ -295,14 +285,3 @@ class Waiting:
             await asyncio.sleep(self._pause)
             self._pause = min(self._pause * 2, 0.25)
         await self._database.directory.refresh()
-
-
-async def together(coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Run them at the same time; when one fails, the others are cancelled and its error is raised as itself."""
-    tasks = [asyncio.ensure_future(each) for each in coroutines]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

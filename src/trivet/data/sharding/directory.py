@@ -41,6 +41,11 @@ class Directory:
     def __repr__(self) -> str:
         return f"Directory({', '.join(f'{node}: {len(held)}' for node, held in self.by_node().items())})"
 
+    @property
+    def version(self) -> int:
+        """How new it is: each move of a shard makes one epoch greater by one, and none is ever less."""
+        return sum(self.epochs)
+
     def by_node(self, among: Iterable[int] | None = None) -> dict[str, list[int]]:
         """Return the logical shards of each node that has some; of `among` only, where that is given."""
         found: dict[str, list[int]] = {}

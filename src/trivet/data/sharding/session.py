@@ -1,16 +1,15 @@
-"""A unit of work over nodes: a transaction is on one shard, reads go wherever each row is."""
+"""A transaction over nodes: it is on one shard, or on what is not sharded."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
-from trivet.data.database import Database, Reads, Row, Session, TransactionFailed
-from trivet.data.sharding.directory import HOME
+from trivet.data.database import Database, Row, Session, TransactionFailed
 
 if TYPE_CHECKING:
     from trivet.data.sharding.database import ShardedDatabase
@@ -40,9 +39,11 @@ class ShardedWrite:
     Args:
         database: The nodes.
         deadline: Bounds every statement.
+        after: What the caller has seen.
     """
 
     __slots__ = (
+        "_after",
         "_broken",
         "_closed",
         "_database",
@@ -57,9 +58,10 @@ class ShardedWrite:
 
     writes = True
 
-    def __init__(self, database: ShardedDatabase, deadline: Deadline | None) -> None:
+    def __init__(self, database: ShardedDatabase, deadline: Deadline | None, after: Marks | None) -> None:
         self._database = database
         self._deadline = deadline
+        self._after = after
         self._place: int | None = None
         self._node: Database | None = None
         self._inner: Session | None = None
@@ -197,7 +199,7 @@ class ShardedWrite:
 
     async def seen(self) -> Marks:
         """Return what this transaction has seen; see `Session.seen`."""
-        return () if self._inner is None else await self._inner.seen()
+        return () if self._inner is None else self._database.marks(await self._inner.seen(), self._after)
 
     async def close(self) -> None:
         """Return what is borrowed; an open transaction is rolled back."""
@@ -231,171 +233,3 @@ class _Mark:
             return
         with suppress(type(error)):  # a savepoint raises again what it was left with
             await self.entered.__aexit__(type(error), error, error.__traceback__)
-
-
-class ShardedRead:
-    """Reads: each goes to the node of its row. A snapshot is of one place, as a transaction is.
-
-    Args:
-        database: The nodes.
-        deadline: Bounds every statement.
-        reads: Which copies of the home database may be used; shards are read at their primaries.
-        snapshot: Whether everything is seen as of one instant.
-        after: What the caller has seen of the home database.
-    """
-
-    __slots__ = ("_after", "_database", "_deadline", "_place", "_reads", "_sessions", "_snapshot")
-
-    writes = False
-
-    def __init__(
-        self,
-        database: ShardedDatabase,
-        deadline: Deadline | None,
-        reads: Reads,
-        snapshot: bool,
-        after: Marks | None,
-    ) -> None:
-        self._database = database
-        self._deadline = deadline
-        self._reads: Reads = reads
-        self._snapshot = snapshot
-        self._after = after
-        self._sessions: dict[tuple[str, bool], Session] = {}
-        self._place: int | None = None
-
-    def on(self, shard: int | None) -> Session:
-        """Return what reads a row of a logical shard, or with ``None`` what is not sharded.
-
-        Raises:
-            SecondShard: This is a snapshot, of another place.
-        """
-        place = HOME_PLACE if shard is None else shard
-        if self._snapshot:
-            if self._place is None:
-                self._place = place
-            elif self._place != place:
-                raise SecondShard(self._place, place)
-        return self._home() if shard is None else _At(self, shard)
-
-    def _home(self) -> Session:
-        return self._session(HOME, of_shard=False)
-
-    def _session(self, node: str, *, of_shard: bool) -> Session:
-        known = self._sessions.get((node, of_shard))
-        if known is None:
-            known = self._sessions[node, of_shard] = self._database.nodes[node].session(
-                write=False,
-                deadline=self._deadline,
-                reads="primary" if of_shard else self._reads,
-                snapshot=self._snapshot,
-                after=None if of_shard else self._after,
-            )
-        return known
-
-    async def read(self, shard: int, statement: Statement, values: Sequence[Any]) -> list[Row]:
-        """Run a statement on the node that holds a shard.
-
-        Raises:
-            Contention: The shard is changing nodes, and that takes longer than can be waited for.
-        """
-        database = self._database
-        waiting = database.waiting(self._deadline)
-        while True:
-            node, epoch = database.directory.nodes[shard], database.directory.epochs[shard]
-            session = self._session(node, of_shard=True)
-            rows = await session.fetch(statement, values)
-            if await database.holds(session, (shard,), epoch):
-                return rows
-            if self._snapshot:  # is of a time when it was still there, or of a node where it never was
-                del self._sessions[node, True]
-                await session.close()
-            await waiting.look()
-
-    async def ask_all(
-        self,
-        statement: Statement,
-        values: Callable[[list[int]], Sequence[Any]],
-        most: int,
-        among: Collection[int] | None = None,
-    ) -> list[list[Row]]:
-        """Run a statement on every node; see `ShardedDatabase.ask_all`."""
-        if self._snapshot:
-            raise RuntimeError("a snapshot is of one shard: leave snapshot=True out of an operation that reads all")
-        return await self._database.ask_all(statement, values, most, self._deadline, among)
-
-    async def fetch_anywhere(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
-        """Return the rows of the first node that has any: of what is kept where a command was, such as a job."""
-        for name in self._database.nodes:
-            rows = await self._session(name, of_shard=True).fetch(statement, values)
-            if rows:
-                return rows
-        return []
-
-    # -- as every session: what is not sharded
-
-    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
-        """Read what is not sharded; see `Session.fetch`."""
-        return await self._home().fetch(statement, values)
-
-    async def execute(self, statement: Statement, values: Sequence[Any]) -> int:
-        """Refuse: this session does not write."""
-        return await self._home().execute(statement, values)
-
-    async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
-        """Refuse: this session does not write."""
-        await self._home().execute_many(statement, values)
-
-    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
-        """Refuse: this session does not write."""
-        await self._home().load(insert, rows)
-
-    def savepoint(self) -> AbstractAsyncContextManager[None]:
-        """Refuse: this session does not write."""
-        return self._home().savepoint()
-
-    async def commit(self) -> None:
-        """End what was lent."""
-        await self.close()
-
-    async def rollback(self) -> None:
-        """End what was lent."""
-        await self.close()
-
-    async def seen(self) -> Marks:
-        """Return what was seen of the home database; shards have no copies that could be behind."""
-        home = self._sessions.get((HOME, False))
-        return () if home is None else await home.seen()
-
-    async def close(self) -> None:
-        """Return what is borrowed."""
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
-
-    async def driver_connection(self) -> Any:
-        """Return a connection to the home database."""
-        return await self._home().driver_connection()
-
-
-class _At:
-    """A reading session, at one shard."""
-
-    writes = False
-
-    def __init__(self, whole: ShardedRead, shard: int) -> None:
-        self._whole = whole
-        self._shard = shard
-        self.execute = whole.execute
-        self.execute_many = whole.execute_many
-        self.load = whole.load
-        self.savepoint = whole.savepoint
-        self.commit = whole.commit
-        self.rollback = whole.rollback
-        self.seen = whole.seen
-        self.close = whole.close
-        self.driver_connection = whole.driver_connection
-
-    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
-        """Read at the shard."""
-        return await self._whole.read(self._shard, statement, values)
