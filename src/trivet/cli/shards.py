@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +28,7 @@ CONNECTIONS = 4
 """To one node: a move holds one for its lock, and reads and writes where both sides are."""
 
 BAR = 30
-"""Characters of the bar that shows how many moves are done."""
+"""Characters at most of the bar that shows how many moves are done."""
 
 
 @click.group()
@@ -176,12 +177,17 @@ class Screen:
             if progress.step != self._step:
                 click.echo(msgspec.json.encode(progress).decode())
         elif self._live:
-            full = BAR * self._done // max(self._count, 1)
-            bar = "#" * full + "-" * (BAR - full)
-            text = f"[{bar}] {self._done}/{self._count}  shard {progress.shard}  {progress.step}"
-            rows = f"  pass {progress.pass_}, {progress.done} rows, {progress.copied} copied" if progress.pass_ else ""
-            click.echo(f"\r\x1b[2K{text}{rows}", nl=False, err=True)
+            click.echo(f"\r\x1b[2K{self._line(progress, get_terminal_size().columns - 1)}", nl=False, err=True)
         self._step = progress.step
+
+    def _line(self, progress: Progress, width: int) -> str:
+        """Return what is shown of a step; a line that the terminal breaks could not be written over."""
+        text = f" {self._done}/{self._count}  shard {progress.shard}  {progress.step}"
+        if progress.pass_:
+            text += f"  pass {progress.pass_}, {progress.done} rows, {progress.copied} copied"
+        room = max(0, min(BAR, width - len(text) - 2))
+        full = room * self._done // max(self._count, 1)
+        return f"[{'#' * full}{'-' * (room - full)}]{text}"[:width]
 
     def moved(self, shard: int, node: str, moved: bool) -> None:
         """Say that a move has ended."""

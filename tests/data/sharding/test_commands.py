@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 import threading
 from pathlib import Path
 
@@ -54,9 +55,10 @@ class Terminal:
         assert ended.returncode == code, ended.stdout + ended.stderr
         return ended.stdout + ended.stderr
 
-    def watch(self, *words: str) -> str:
+    def watch(self, *words: str, columns: int = 80) -> str:
         """Run a command at a pseudo-terminal and return all that appeared there."""
         ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, columns))
         shown: list[bytes] = []
 
         def read() -> None:
@@ -69,7 +71,7 @@ class Terminal:
         reading = threading.Thread(target=read)
         try:
             command = [sys.executable, "-m", "trivet", *words, "notebook.app:app"]
-            environ = environment(self._url, self._environ)
+            environ = environment(self._url, {**self._environ, "COLUMNS": ""})  # the terminal itself says it
             reading.start()
             ended = subprocess.run(
                 command, cwd=self._directory, env=environ, stdin=theirs, stdout=theirs, stderr=theirs, check=False
@@ -150,7 +152,8 @@ def test_a_terminal_shows_how_far_moves_are_and_a_node_is_emptied(tmp_path: Path
         assert last.endswith("\x1b[2K1 moved")  # the bar is gone
         assert terminal.counts() == {"home": 239, "b": 239, "c": 2}
 
-        shown = terminal.watch("db", "shards", "rebalance", "--without", "c")
+        shown = terminal.watch("db", "shards", "rebalance", "--without", "c", columns=44)
+        assert max(len(line) for line in shown.split("\r\x1b[2K")) < 44
         assert [tuple(map(int, each)) for each in dict.fromkeys(re.findall(r"(\d)/(\d)  shard", shown))] == [
             (0, 2),
             (1, 2),

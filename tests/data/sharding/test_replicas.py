@@ -179,9 +179,13 @@ class Process:
 
     def reads(self) -> Mapping[tuple[str, str], float]:
         """Return how many units of work read where, by node and reason."""
+        found = self.figures("trivet_database_reads_total")
+        return {(node.partition("/")[0], why): value for (node, why), value in found.items()}
+
+    def figures(self, name: str) -> dict[tuple[str, ...], float]:
+        """Return the values of a metric by their labels, the last of which of a gauge is the worker."""
         families = merge([("0", self.client.service.runtime.metrics.snapshot())])
-        found = [family for family in families if family.name == "trivet_database_reads_total"]
-        return {(s.labels[0].partition("/")[0], s.labels[1]): s.value for family in found for s in family.samples}
+        return {s.labels: s.value for family in families if family.name == name for s in family.samples}
 
     async def usable(self) -> None:
         """Return once the replicas of all nodes can be used."""
@@ -280,6 +284,14 @@ async def test_a_replica_of_the_old_node_is_not_believed_by_whoever_saw_the_new_
             assert seen.position == new.database.directory.version
         finally:
             nodes["b"].resume()
+
+
+async def test_each_server_has_figures_and_a_bounded_pool_of_its_own(nodes: Nodes) -> None:
+    async with processes(nodes, 1) as (process,):
+        replicas = {f"{name}/{node.replica.directory}" for name, node in nodes.items()}
+        pools = process.figures("trivet_database_pool_size")
+        assert pools == {(name, "0"): 4.0 for name in ("home", "b", "c", *replicas)}
+        assert process.figures("trivet_database_replica_up") == {(name, "0"): 1.0 for name in replicas}
 
 
 async def test_a_replica_of_the_new_node_that_has_not_come_so_far_is_stood_in_for(nodes: Nodes) -> None:

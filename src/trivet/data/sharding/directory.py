@@ -29,6 +29,7 @@ class Directory:
     Attributes:
         nodes: The node of each logical shard.
         epochs: How often each was moved, and so which holder of it is meant.
+        version: How new it is: each move of a shard makes one epoch greater by one, and none is ever less.
     """
 
     def __init__(self, home: Database, nodes: Iterable[str]) -> None:
@@ -36,15 +37,11 @@ class Directory:
         self._known = frozenset(nodes)
         self.nodes: list[str] = [HOME] * SHARDS
         self.epochs: list[int] = [1] * SHARDS
+        self.version = sum(self.epochs)
         self._reading: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"Directory({', '.join(f'{node}: {len(held)}' for node, held in self.by_node().items())})"
-
-    @property
-    def version(self) -> int:
-        """How new it is: each move of a shard makes one epoch greater by one, and none is ever less."""
-        return sum(self.epochs)
 
     def by_node(self, among: Iterable[int] | None = None) -> dict[str, list[int]]:
         """Return the logical shards of each node that has some; of `among` only, where that is given."""
@@ -92,4 +89,4 @@ class Directory:
         nodes, epochs = list(self.nodes), list(self.epochs)
         for logical, node, epoch in rows:
             nodes[logical], epochs[logical] = node, epoch
-        self.nodes, self.epochs = nodes, epochs
+        self.nodes, self.epochs, self.version = nodes, epochs, sum(epochs)
