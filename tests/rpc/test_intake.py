@@ -297,12 +297,15 @@ async def test_an_idempotency_key_is_refused(client: Client) -> None:
         ({"content-type": f"{LINES}; charset=latin-1"}, 415),
         ({**NDJSON, "content-encoding": "gzip"}, 415),
         ({**NDJSON, "accept": "text/html"}, 406),
+        ({"content-type": "application/json-seq"}, 415),
         ({"content-type": "application/jsonl"}, 200),
     ],
 )
 async def test_the_format_of_items_over_rest_is_checked(fields: dict[str, str], status: int, client: Client) -> None:
     answer = await client.post("/v1/sift-parcels", content=b"", headers=fields)
     assert answer.status == status
+    if status == 415 and "content-encoding" not in fields:
+        assert "application/x-ndjson" in answer.json()["detail"]
 
 
 async def test_who_may_not_call_is_told_before_anything_is_read(client: Client) -> None:

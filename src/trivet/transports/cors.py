@@ -20,8 +20,11 @@ ANYBODY = "*"
 ASKED = (
     "accept",
     "authorization",
+    "connect-protocol-version",
+    "connect-timeout-ms",
     "consistency-token",
     "content-type",
+    "grpc-timeout",
     "idempotency-key",
     "if-match",
     "if-modified-since",
@@ -32,8 +35,10 @@ ASKED = (
     "request-timeout",
     "traceparent",
     "tracestate",
+    "x-grpc-web",
+    "x-user-agent",
 )
-"""Header fields of requests that an operation may need."""
+"""Header fields of requests that an operation may need, or that clients of RPC send with each one."""
 
 EXPOSED = (
     "accept-encoding",
@@ -43,6 +48,9 @@ EXPOSED = (
     "data-age",
     "deprecation",
     "etag",
+    "grpc-message",
+    "grpc-status",
+    "grpc-status-details-bin",
     "idempotent-replayed",
     "link",
     "location",
