@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context
+from typing import Any, TypeVar
 
 from trivet.core.error import Internal
 from trivet.server.interface import ASGIApp, Message, Receive, Scope, Send
@@ -19,7 +21,62 @@ LAST_SECONDS = 1.0
 
 def unbroken(awaited: Awaitable[T]) -> Awaitable[T]:
     """Return what to wait for instead: a future that has yet to be done is left alone when its waiter is cancelled."""
-    return asyncio.shield(awaited) if isinstance(awaited, asyncio.Future) else awaited
+    return Unbroken(awaited) if isinstance(awaited, Future) else awaited
+
+
+class Unbroken(Awaitable[T]):
+    """Waits for a future as `asyncio.shield` does, without a second future and a turn of the event loop in between.
+
+    Args:
+        future: What is waited for, by one task.
+    """
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: Future[T]) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self._future.done():
+            yield Wait(self._future)
+        return self._future.result()
+
+
+class Wait:
+    """What a task is told to wait for (`asyncio.isfuture` has what it must look like); can be given up.
+
+    Args:
+        future: What wakes the task.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_context", "_future", "_wake")
+
+    def __init__(self, future: Future[Any]) -> None:
+        self._asyncio_future_blocking = True
+        self._future = future
+        self._wake: Callable[[Future[Any]], object]
+        self._context: Context | None = None
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop of the future."""
+        return self._future.get_loop()
+
+    def add_done_callback(self, wake: Callable[[Future[Any]], object], *, context: Context | None = None) -> None:
+        """Let the task be woken."""
+        self._wake, self._context = wake, context
+        self._future.add_done_callback(wake, context=context)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Wake the task with its cancellation, and leave the future alone."""
+        future = self._future
+        if future.done():  # the task is being woken
+            return False
+        future.remove_done_callback(self._wake)
+        loop = future.get_loop()
+        given_up = loop.create_future()
+        given_up.cancel(msg)
+        loop.call_soon(self._wake, given_up, context=self._context)
+        return True
 
 
 class Exchange:
@@ -63,38 +120,29 @@ class Exchange:
 
     async def receive(self) -> Message:
         """Return the next message of the request."""
-        if self._read:
-            return await self._disconnected()
-        message = await self._next()
-        if not message.get("more_body", False):
-            self._read = True
-        return message
-
-    async def _next(self) -> Message:
-        asked = self._asked
-        if asked is None:
-            asked = self._asked = self._receive()
-        message = await unbroken(asked)
-        self._asked = None
-        return message
-
-    async def send(self, message: Message) -> None:
-        """Send a message of the answer."""
-        if message["type"] == "http.response.start":
-            self._started = True
-        elif not message.get("more_body", False):
-            self._ended = True
-        await unbroken(self._send(message))
-
-    async def _disconnected(self) -> Message:
         pause = FIRST_SECONDS
-        while not self._ended:
-            message = await self._next()
+        while not (self._read and self._ended):
+            asked = self._asked
+            if asked is None:
+                asked = self._asked = self._receive()
+            message = await unbroken(asked)
+            self._asked = None
+            if not self._read:
+                self._read = not message.get("more_body", False)
+                return message
             if message["type"] == "http.disconnect":
                 return message
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_SECONDS)
         return {"type": "http.disconnect"}
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send a message of the answer."""
+        if not self._started:
+            self._started = message["type"] == "http.response.start"
+        elif not message.get("more_body", False):
+            self._ended = True
+        return unbroken(self._send(message))
 
     async def _fail(self) -> None:
         status, fields, body = refusal(Internal)

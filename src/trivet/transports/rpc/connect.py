@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -36,10 +37,13 @@ class Connect(Speech):
 
     __slots__ = ()
 
-    async def message(self, call: RpcCall, limit: int) -> bytes:
-        """Return the message: the body, as it is or compressed."""
+    def content(self, call: RpcCall, limit: int) -> Awaitable[bytes]:
+        """Return the body."""
         self.check_version()
-        content = await content_of(call, limit)
+        return content_of(call, limit)
+
+    def opened(self, content: bytes, limit: int) -> bytes:
+        """Return the message: the body, as it is or without its compression."""
         return plain_of(content, self.fields.get(b"content-encoding", b"identity"), limit)
 
     def check_version(self) -> None:
@@ -85,8 +89,8 @@ class ConnectGet(Connect):
         super().__init__(format, b"application/%b" % format.encode(), fields, send)
         self._query = query
 
-    async def message(self, call: RpcCall, limit: int) -> bytes:
-        """Return the message."""
+    async def content(self, call: RpcCall, limit: int) -> bytes:
+        """Return the content of the query."""
         query = self._query
         if query.get("connect", "v1") != "v1":
             raise InvalidArgument(violations=(Violation(detail="must be v1", pointer="#/connect"),))
@@ -102,7 +106,11 @@ class ConnectGet(Connect):
             content = query["message"].encode("utf-8", "surrogateescape")
         if len(content) > limit:
             raise BodyTooLarge(limit=limit)
-        return plain_of(content, query.get("compression", "identity").encode(), limit)
+        return content
+
+    def opened(self, content: bytes, limit: int) -> bytes:
+        """Return the message: the content, as it is or without its compression."""
+        return plain_of(content, self._query.get("compression", "identity").encode(), limit)
 
 
 class ConnectStream(Speech):
@@ -112,14 +120,26 @@ class ConnectStream(Speech):
 
     __slots__ = ("_gzip",)
 
-    async def message(self, call: RpcCall, limit: int) -> bytes:
-        """Return the one message of the request."""
-        gzip = announced(self.fields.get(b"connect-content-encoding"))
-        return opened(await content_of(call, limit + envelope.HEAD_BYTES), limit, gzip)
+    def content(self, call: RpcCall, limit: int) -> Awaitable[bytes]:
+        """Return the envelope of the request."""
+        return content_of(call, limit + envelope.HEAD_BYTES)
+
+    def opened(self, content: bytes, limit: int) -> bytes:
+        """Return the message in the envelope."""
+        return opened(content, limit, self.gzip)
+
+    @property
+    def gzip(self) -> bool:
+        """Whether messages of the request may be compressed.
+
+        Raises:
+            EncodingUnknown: They are in a way that is not understood.
+        """
+        return announced(self.fields.get(b"connect-content-encoding"))
 
     def envelopes(self, limit: int) -> Envelopes:
         """Return what takes a request of many messages apart."""
-        return Envelopes(limit, announced(self.fields.get(b"connect-content-encoding")))
+        return Envelopes(limit, self.gzip)
 
     async def begin(self, call: RpcCall) -> None:
         """Begin a stream of messages."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Literal
 
 from trivet.contracts.problem import BodyTooLarge
@@ -102,13 +102,33 @@ class Speech:
         self.started = False
         self.status = 200
 
+    def content(self, call: RpcCall, limit: int) -> Awaitable[bytes]:
+        """Return what the request has to say, in which its one message is.
+
+        Args:
+            call: The request.
+            limit: Bytes that the message may have.
+
+        Raises:
+            Error: Nothing is, from its head.
+        """
+        raise NotImplementedError
+
+    def opened(self, content: bytes, limit: int) -> bytes:
+        """Return the one message in the content of the request.
+
+        Raises:
+            Error: There is none that can be read.
+        """
+        raise NotImplementedError
+
     async def message(self, call: RpcCall, limit: int) -> bytes:
         """Return the one message of the request.
 
         Raises:
             Error: There is none that can be read.
         """
-        raise NotImplementedError
+        return self.opened(await self.content(call, limit), limit)
 
     def envelopes(self, limit: int) -> Envelopes:
         """Return what takes a request of many messages apart.

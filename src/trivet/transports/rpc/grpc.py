@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Awaitable
 
 from trivet.core.error import Unimplemented
 from trivet.transports.rpc import envelope
@@ -31,10 +32,13 @@ class Grpc(Speech):
 
     __slots__ = ("_gzip",)
 
-    async def message(self, call: RpcCall, limit: int) -> bytes:
-        """Return the one message of the request."""
-        gzip = self.gzip
-        return opened(await content_of(call, limit + envelope.HEAD_BYTES), limit, gzip)
+    def content(self, call: RpcCall, limit: int) -> Awaitable[bytes]:
+        """Return the envelope of the request."""
+        return content_of(call, limit + envelope.HEAD_BYTES)
+
+    def opened(self, content: bytes, limit: int) -> bytes:
+        """Return the message in the envelope."""
+        return opened(content, limit, self.gzip)
 
     @property
     def gzip(self) -> bool:
@@ -116,17 +120,18 @@ class GrpcWeb(Grpc):
         """Whether bodies are base64."""
         return self.content_type.startswith(b"application/grpc-web-text")
 
-    async def message(self, call: RpcCall, limit: int) -> bytes:
-        """Return the one message of the request; a text may consist of several that were padded one by one."""
-        if not self.text:
-            return await super().message(call, limit)
-        gzip = self.gzip
-        given = await content_of(call, (limit + envelope.HEAD_BYTES) * 4 // 3 + 4)
-        try:
-            content = b"".join(base64.b64decode(part, validate=True) for part in padded(given))
-        except binascii.Error as malformed:
-            raise broken("the body is not base64") from malformed
-        return opened(content, limit, gzip)
+    def content(self, call: RpcCall, limit: int) -> Awaitable[bytes]:
+        """Return the envelope of the request, or its text."""
+        return super().content(call, limit * 4 // 3 + 8 if self.text else limit)
+
+    def opened(self, content: bytes, limit: int) -> bytes:
+        """Return the message in the envelope; a text may consist of several that were padded one by one."""
+        if self.text:
+            try:
+                content = b"".join(base64.b64decode(part, validate=True) for part in padded(content))
+            except binascii.Error as malformed:
+                raise broken("the body is not base64") from malformed
+        return super().opened(content, limit)
 
     async def reply(self, call: RpcCall, message: bytes) -> None:
         """Answer with one message."""

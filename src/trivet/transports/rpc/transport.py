@@ -113,13 +113,15 @@ class Endpoint:
         inner = rpc.runtime.handlers.root[self.operation]
         limit, watches = rpc.runtime.settings.limits.body, rpc.watches
         changes, clock = self.operation.kind.writes, rpc.runtime.clock
+        codecs, streams = self._codecs, self.streams
 
         async def answer(call: Call) -> Outcome:
             assert isinstance(call, RpcCall)
-            codec = self.codec(call.speech.format)
-            message = await call.speech.message(call, limit)
+            speech = call.speech
+            codec = codecs.get(speech.format) or self.codec(speech.format)
+            message = speech.opened(await speech.content(call, limit), limit)
             call.arguments, call.resume_after = codec.read(message)
-            if self.streams:
+            if streams:
                 return await inner(call)
             call.encode = codec.write
             if changes and not CONDITIONS.isdisjoint(call.fields):
@@ -208,7 +210,7 @@ class Rpc:
         given = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
         return given.startswith((b"application/grpc", b"application/connect+", b"application/proto"))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> Awaitable[None]:
         """Serve one request.
 
         Args:
@@ -220,27 +222,26 @@ class Rpc:
         method = self.methods.get(path)
         speech = self._speech(scope, fields_of(scope), send, method)
         if speech is None:
-            await self._wrong_content(scope, path, send)
-            return
+            return self._wrong_content(scope, path, send)
         if method is None and path not in self._unary and path not in self._streaming:
-            await self._refuse(speech, scope, receive, path, RouteNotFound(detail=f"There is no method {path}."))
-            return
+            return self._refuse(speech, scope, receive, path, RouteNotFound(detail=f"There is no method {path}."))
         if speech.trailers and not _trailers(scope):
             self._tell()
-            await self._refuse(speech, scope, receive, path, NoTrailers(detail=NO_TRAILERS))
-            return
+            return self._refuse(speech, scope, receive, path, NoTrailers(detail=NO_TRAILERS))
         if method is None:
             call = RpcCall(None, speech, scope, receive, path, self._monotonic(), self._new_request_id)
-            await self._own(call, scope, path)
-            return
-        endpoint = self._endpoints.get(path)
-        if endpoint is None:
-            endpoint = self._endpoints[path] = Endpoint(method, self)
-            if self._unlocked:
-                self._unlocked = False
-                self.runtime.log.warning("field numbers are not kept", mend="Run `trivet contract proto`.")
+            return self._own(call, scope, path)
+        endpoint = self._endpoints.get(path) or self._endpoint(method, path)
         call = RpcCall(endpoint.operation, speech, scope, receive, path, self._monotonic(), self._new_request_id)
-        await self._answer(endpoint, call)
+        return self._answer(endpoint, call)
+
+    def _endpoint(self, method: Method, path: str) -> Endpoint:
+        """Make the endpoint of a method that is called for the first time."""
+        endpoint = self._endpoints[path] = Endpoint(method, self)
+        if self._unlocked:
+            self._unlocked = False
+            self.runtime.log.warning("field numbers are not kept", mend="Run `trivet contract proto`.")
+        return endpoint
 
     def _speech(self, scope: Scope, fields: dict[bytes, bytes], send: Send, method: Method | None) -> Speech | None:
         """Return how a request is spoken, ``None`` where that can not be."""

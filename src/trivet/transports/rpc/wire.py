@@ -34,18 +34,16 @@ what comes in, so that every protocol has one validation. The generated function
 
     def encode_Money(v):
         try: x1, x2 = A(v)
-        except KeyError: x1, x2 = v.get('amount'), v.get('currency')
-        if x1 is None:
-            h1 = x1 = b''
-        else:
-            x1 = x1.encode()
-            n = len(x1)
-            h1 = (T10[n] if n < 128 else head(B10, n))
-        ...
-        return b''.join((h1, x1, h2, x2))
+        except KeyError: return sparse_Money(v)
+        x1 = x1.encode()
+        x2 = x2.encode()
+        return b''.join((B10, V[len(x1)], x1, B18, V[len(x2)], x2))
 
 Fields mostly come in the order of their numbers, as every encoder writes them: then one pass through the tags reads the
 whole message. Any other order takes more passes. While a tag is compared, ``p`` is its last byte.
+
+What is written has its fields mostly all there: then nothing is asked of those that are never ``None``. What leaves
+some out is written by a second function, ``sparse_Money``, which asks each of them.
 
 A slice past the end is short and moves the position past the end, which the last line of a decoder finds: so nothing
 is allocated beyond what arrived, whatever a length says.
@@ -54,12 +52,15 @@ is allocated beyond what arrived, whatever a length says.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
+from msgspec import inspect as kinds
+
 from trivet.contracts.proto.message import Absent, EnumType, Field, FieldType, Form, Message, Scalar
+from trivet.contracts.proto.shapes import bare, nulls
 from trivet.core.error import InvalidArgument, Violation
 from trivet.transports.rpc import pieces
 from trivet.transports.rpc.pieces import FIXED64, LENGTH, MAX_DEPTH, VARINT, Malformed, read_tag, read_varint, tag_of
@@ -114,8 +115,7 @@ class Wire:
             "varint": read_varint,
             "tag": read_tag,
             "unknown": _unknown if strict else _skipped,
-            "head": _head,
-            "signed": pieces.write_signed,
+            "V": Varints(),
             "unpack": pieces.unpack_double,
             "pack": pieces.pack_double,
             "datetime": datetime,
@@ -313,38 +313,49 @@ class Wire:
 
     def _encoder(self, message: Message) -> Iterator[str]:
         yield f"def encode_{self._name(message)}(v):"
+        names = [f"x{field.number}" for field in message.fields]
         if message.form is Form.UNION:
             yield from self._choice(message)
-            return
+        elif message.form is Form.BOX:
+            yield f"    {names[0]} = v"
+            yield from self._joined(message.fields)
+        elif len(names) < 2:
+            yield from self._sparse(message)
+        else:
+            taken = f"A_{self._name(message)}"
+            self._space[taken] = itemgetter(*(field.key for field in message.fields))
+            yield f"    try: {', '.join(names)} = {taken}(v)"
+            yield f"    except KeyError: return sparse_{self._name(message)}(v)"
+            yield from self._joined(message.fields, [field for field in message.fields if not _nullable(field)])
+            yield f"def sparse_{self._name(message)}(v):"
+            yield from self._sparse(message)
+
+    def _sparse(self, message: Message) -> Iterator[str]:
+        """Yield what writes a record of which any field may be left out."""
+        yield from (f"    x{field.number} = v.get({field.key!r})" for field in message.fields)
+        yield from self._joined(message.fields)
+
+    def _joined(self, fields: Sequence[Field], there: Sequence[Field] = ()) -> Iterator[str]:
+        """Yield what writes the values ``x`` of fields one after the other.
+
+        Args:
+            fields: All of them.
+            there: Those of them that are never ``None``.
+        """
         pieces_: list[str] = []
-        yield from self._values(message)
-        for field in message.fields:
+        for field in fields:
             number = field.number
+            if field in there:
+                yield from (f"    {line}" for line in self._content(field))
+                pieces_ += self._pieces(field)
+                continue
             yield f"    if x{number} is None:"
             yield f"        h{number} = {f'x{number} = ' if _in_two(field) else ''}b''"
             yield "    else:"
             yield from (f"        {line}" for line in self._write(field))
             pieces_ += [f"h{number}", f"x{number}"] if _in_two(field) else [f"h{number}"]
-        yield (
-            f"    return b''.join(({', '.join(pieces_)}{',' if len(pieces_) == 1 else ''}))"
-            if pieces_
-            else "    return b''"
-        )
-
-    def _values(self, message: Message) -> Iterator[str]:
-        """Yield what takes the values of a message's fields apart, in one go where all of them are there."""
-        names = [f"x{field.number}" for field in message.fields]
-        if message.form is Form.BOX:
-            yield f"    {names[0]} = v"
-            return
-        each = [f"v.get({field.key!r})" for field in message.fields]
-        if len(names) < 2:
-            yield from (f"    {name} = {value}" for name, value in zip(names, each, strict=True))
-            return
-        taken = f"A_{self._name(message)}"
-        self._space[taken] = itemgetter(*(field.key for field in message.fields))
-        yield f"    try: {', '.join(names)} = {taken}(v)"
-        yield f"    except KeyError: {', '.join(names)} = {', '.join(each)}"
+        comma = "," if len(pieces_) == 1 else ""
+        yield f"    return b''.join(({', '.join(pieces_)}{comma}))" if pieces_ else "    return b''"
 
     def _choice(self, message: Message) -> Iterator[str]:
         tags = {f.type.tag[0] for f in message.fields if isinstance(f.type, Message) and f.type.tag}
@@ -371,48 +382,47 @@ class Wire:
 
         A single number needs no ``x``: all of it is in ``h``.
         """
-        x, h = f"x{field.number}", f"h{field.number}"
-        tag = self._tag(field.number, LENGTH)
+        yield from self._content(field)
+        before = [piece for piece in self._pieces(field) if piece != f"x{field.number}"]
+        yield f"h{field.number} = {' + '.join(before) or repr(b'')}"
+
+    def _content(self, field: Field) -> Iterator[str]:
+        """Yield what turns ``x`` of the field's number into its content, unless it is a single number."""
+        x, tag = f"x{field.number}", self._tag(field.number, LENGTH)
         if field.map_key is not None:
             yield "o = []"
             yield f"for k, w in {x}.items():"
-            yield f"    i = {self._piece(field.map_key, 'k', 1)} + {self._piece(field.type, 'w', 2)}"
-            yield "    n = len(i)"
-            yield f"    o.append({_sized(tag)} + i)"
+            yield f"    i = {self._entry_piece(field.map_key, 'k', 1)} + {self._entry_piece(field.type, 'w', 2)}"
+            yield f"    o += {tag}, V[len(i)], i"
             yield f"{x} = b''.join(o)"
-            yield f"{h} = b''"
         elif field.repeated and _wire_type(field.type) != LENGTH:
             yield f"{x} = b''.join([{self._bare(field.type, 'i')} for i in {x}])"
-            yield f"n = len({x})"
-            yield f"{h} = {_sized(tag)} if n else b''"
         elif field.repeated:
             yield "o = []"
             yield f"for i in {x}:"
             yield f"    i = {self._bare(field.type, 'i')}"
-            yield "    n = len(i)"
-            yield f"    o.append({_sized(tag)})"
-            yield "    o.append(i)"
+            yield f"    o += {tag}, V[len(i)], i"
             yield f"{x} = b''.join(o)"
-            yield f"{h} = b''"
         elif _wire_type(field.type) == LENGTH:
             yield f"{x} = {self._bare(field.type, x)}"
-            yield f"n = len({x})"
-            yield f"{h} = {_sized(tag)}"
-        else:
-            yield f"{h} = {self._piece(field.type, x, field.number)}"
 
-    def _piece(self, type_: FieldType, value: str, number: int) -> str:
-        """Return the expression for a whole field that is not repeated."""
+    def _pieces(self, field: Field) -> list[str]:
+        """Return the expressions that a field is made of, once its content is."""
+        x = f"x{field.number}"
+        wire_type = _wire_type(field.type)
+        if field.map_key is not None or (field.repeated and wire_type == LENGTH):
+            return [x]
+        tag = self._tag(field.number, LENGTH if field.repeated else wire_type)
+        if field.repeated:
+            return [f"({tag} + V[len({x})] if {x} else b'')", x]
+        return [tag, f"V[len({x})]", x] if wire_type == LENGTH else [tag, self._bare(field.type, x)]
+
+    def _entry_piece(self, type_: FieldType, value: str, number: int) -> str:
+        """Return the expression for a field of an entry of a map."""
         wire_type = _wire_type(type_)
         tag = self._tag(number, wire_type)
-        if wire_type == LENGTH:
-            return f"head(B{tag}, len(c := {self._bare(type_, value)})) + c"
-        if type_ is Scalar.BOOL:
-            return f"T{tag}[1 if {value} else 0]"
-        if type_ is Scalar.INT64:
-            two = f"B{tag} + bytes(({value} & 127 | 128, {value} >> 7)) if 0 <= {value} < 16384"
-            return f"(T{tag}[{value}] if 0 <= {value} < 128 else {two} else B{tag} + signed({value}))"
-        return f"B{tag} + {self._bare(type_, value)}"
+        bare = self._bare(type_, value)
+        return f"{tag} + V[len(c := {bare})] + c" if wire_type == LENGTH else f"{tag} + {bare}"
 
     def _bare(self, type_: FieldType, value: str) -> str:
         """Return the expression for a value without its tag and its length."""
@@ -427,7 +437,7 @@ class Wire:
         if type_ is Scalar.BOOL:
             return f"(b'\\x01' if {value} else b'\\x00')"
         if type_ is Scalar.INT64:
-            return f"signed({value})"
+            return f"V[{value}]"
         if type_ is Scalar.DOUBLE:
             return f"pack({value})"
         if type_ is Scalar.STRING:
@@ -436,13 +446,21 @@ class Wire:
             return value
         return f"write_{PLAIN[type_]}({value})"
 
-    def _tag(self, number: int, wire_type: int) -> int:
-        """Make the tables of a tag: itself as ``B``, and with each small number after it as ``T``."""
-        tag = number << 3 | wire_type
-        if f"B{tag}" not in self._space:
-            start = self._space[f"B{tag}"] = tag_of(number, wire_type)
-            self._space[f"T{tag}"] = [start + small for small in pieces.SMALL]
-        return tag
+    def _tag(self, number: int, wire_type: int) -> str:
+        """Return the name of a tag, as bytes."""
+        name = f"B{number << 3 | wire_type}"
+        self._space.setdefault(name, tag_of(number, wire_type))
+        return name
+
+
+class Varints(dict[int, bytes]):
+    """Numbers as they are written; those of two bytes and less are kept."""
+
+    def __missing__(self, value: int) -> bytes:
+        written = pieces.write_signed(value)
+        if len(written) <= 2:
+            self[value] = written
+        return written
 
 
 def malformed_message(problem: str) -> InvalidArgument:
@@ -491,12 +509,12 @@ def _wire_type(type_: FieldType) -> int:
     return FIXED64 if type_ is Scalar.DOUBLE else LENGTH
 
 
-def _sized(tag: int) -> str:
-    return f"(T{tag}[n] if n < 128 else head(B{tag}, n))"
-
-
-def _head(tag: bytes, size: int) -> bytes:
-    return tag + pieces.write_varint(size)
+def _nullable(field: Field) -> bool:
+    """Whether the value of a field may be ``None``, or nothing is known of it."""
+    if field.info is None:
+        return True
+    plain = bare(field.info)
+    return nulls(plain) or isinstance(plain, kinds.AnyType)
 
 
 def _within(message: Message) -> list[Message]:
