@@ -74,8 +74,13 @@ def rows() -> list[Row]:
 
 def prepare(module: str, home: Path) -> Mapping[str, str]:
     """Let the module seed a database in the directory; it returns the variables by which its application finds it."""
-    seed: Callable[[Path, list[Row]], Mapping[str, str]] = import_module(module).seed
-    return seed(home / "products.db", rows())
+    return seeded(module, f"sqlite:///{home}/products.db")
+
+
+def seeded(module: str, url: str) -> Mapping[str, str]:
+    """Let the module seed an empty database; it returns the variables by which its application finds it."""
+    seed: Callable[[str, list[Row]], Mapping[str, str]] = import_module(module).seed
+    return seed(url, rows())
 
 
 def one(ask: Ask, effort: Effort) -> list[tuple[Request, Any]]:

@@ -228,7 +228,7 @@ class Peer(Server):
 def settings_of(home: Path, authority: trustme.CA | None) -> dict[str, str]:
     """Return what a server is told, for which a database is seeded and a certificate is issued."""
     settings = {
-        **trivet_products.seed(home / "spine.db", products.rows()),
+        **trivet_products.seed(f"sqlite:///{home}/spine.db", products.rows()),
         "TRIVET_DATABASE__CREATE": "true",
         "TRIVET_SECRET_KEY": "a secret that every benchmark may know",
         "TRIVET_LOG__FORMAT": "json",

@@ -80,8 +80,8 @@ class Server:
     """
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.port = port
         self._process = process
-        self._port = port
         self._log = log
 
     def ask(self, request: Request) -> Any:
@@ -90,7 +90,7 @@ class Server:
         Raises:
             ServerFailed: The status is not the expected one.
         """
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=START_TIMEOUT)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=START_TIMEOUT)
         headers = {"Accept": "application/json"}
         if request.body:
             headers["Content-Type"] = "application/json"
@@ -113,8 +113,8 @@ class Server:
             ServerFailed: An answer was not the expected one.
         """
         load = Load(
-            port=self._port,
-            shots=[Shot(wire=request.wire(self._port), status=request.status) for request in requests],
+            port=self.port,
+            shots=[Shot(wire=request.wire(self.port), status=request.status) for request in requests],
             connections=effort.connections,
             warmup=effort.warmup,
             seconds=effort.seconds,
@@ -157,7 +157,7 @@ class Server:
             if self._process.poll() is not None:
                 raise self.failure(f"ended with status {self._process.returncode} instead of serving")
             try:
-                socket.create_connection((HOST, self._port), timeout=1).close()
+                socket.create_connection((HOST, self.port), timeout=1).close()
             except OSError:
                 if time.monotonic() > deadline:
                     raise self.failure(f"did not listen within {START_TIMEOUT:.0f} s") from None

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import graphql, orders, products, rpc
+from benchmarks import graphql, orders, products, products_postgresql, rpc
 from benchmarks.comparison import Case
+from benchmarks.consistency import Consistency
 from benchmarks.data import Data
 from benchmarks.effort import Effort
 from benchmarks.growth import Growth
@@ -43,7 +44,10 @@ SUITE: tuple[Benchmark, ...] = (
     orders.ORDER,
     products.PRODUCT,
     products.PRODUCTS,
+    products_postgresql.PRODUCT,
+    products_postgresql.PRODUCTS,
     Data(),
+    Consistency(),
     Protocols(),
     graphql.GRAPHQL,
     rpc.RPC,

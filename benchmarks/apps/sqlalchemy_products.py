@@ -1,4 +1,4 @@
-"""What both peers share: the ORM model, the engine, the keyset page.
+"""What the peers share: the ORM model, the engine, the keyset page; on SQLite and on PostgreSQL.
 
 A session for each request comes from an `async_sessionmaker`, as in
 https://docs.sqlalchemy.org/en/21/orm/extensions/asyncio.html; the type for instants is SQLAlchemy's own recipe.
@@ -6,6 +6,7 @@ https://docs.sqlalchemy.org/en/21/orm/extensions/asyncio.html; the type for inst
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import warnings
@@ -14,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -27,11 +27,11 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     Uuid,
-    create_engine,
     insert,
     select,
     tuple_,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -55,6 +55,10 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None else None
 
 
+INSTANT = DateTime(timezone=True).with_variant(Instant(), "sqlite")
+TAGS = JSON().with_variant(JSONB(), "postgresql")
+
+
 @dataclass(slots=True)
 class Price:
     amount: Decimal
@@ -76,10 +80,10 @@ class ProductRow(Base):
     amount: Mapped[Decimal] = mapped_column(Numeric(18, 4))
     currency: Mapped[str] = mapped_column(String(3))
     stock: Mapped[int]
-    tags: Mapped[list[str]] = mapped_column(JSON)
+    tags: Mapped[list[str]] = mapped_column(TAGS)
     version: Mapped[int]
-    create_time: Mapped[datetime] = mapped_column(Instant)
-    update_time: Mapped[datetime] = mapped_column(Instant)
+    create_time: Mapped[datetime] = mapped_column(INSTANT)
+    update_time: Mapped[datetime] = mapped_column(INSTANT)
 
     __table_args__ = (Index("products_newest", "create_time", "id"),)
 
@@ -88,39 +92,56 @@ class ProductRow(Base):
         return Price(self.amount, self.currency)
 
 
-# The default keeps five connections and opens and closes the others all the time; as many as the driver has are kept.
-engine = create_async_engine(
-    f"sqlite+aiosqlite:///{os.environ.get(VARIABLE, 'products.db')}", pool_size=20, max_overflow=0
-)
+URL = os.environ.get(VARIABLE, "sqlite+aiosqlite:///products.db")
+# The default keeps five connections and opens and closes the others all the time. All are kept here: on PostgreSQL as
+# many as Trivet has, on SQLite as many as the driver has.
+engine = create_async_engine(URL, pool_size=10 if URL.startswith("postgresql") else 20, max_overflow=0)
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 
 async def product_page(
     session: AsyncSession, page_size: int, token: str | None
 ) -> tuple[Sequence[ProductRow], str | None]:
+    limit, statement = page_of(select(ProductRow), page_size, token)
+    rows = (await session.scalars(statement)).all()
+    return rows[:limit], following(rows, limit)
+
+
+def page_of(statement: Select[Any], page_size: int, token: str | None) -> tuple[int, Select[Any]]:
+    """Return how many rows a page has at most, and the statement for them and one more."""
     limit = min(page_size or 20, 100)
-    statement: Select[Any] = select(ProductRow).order_by(ProductRow.create_time.desc(), ProductRow.id.desc())
+    statement = statement.order_by(ProductRow.create_time.desc(), ProductRow.id.desc()).limit(limit + 1)
     if token is not None:
         create_time, id = urlsafe_b64decode(token).decode().split("|")
         after = (datetime.fromisoformat(create_time), UUID(id))
         statement = statement.where(tuple_(ProductRow.create_time, ProductRow.id) < after)
-    rows = (await session.scalars(statement.limit(limit + 1))).all()
+    return limit, statement
+
+
+def following(rows: Sequence[Any], limit: int) -> str | None:
+    """Return the token of the page after these rows."""
     if len(rows) <= limit:
-        return rows, None
+        return None
     last = rows[limit - 1]
-    return rows[:limit], urlsafe_b64encode(f"{last.create_time.isoformat()}|{last.id}".encode()).decode()
+    return urlsafe_b64encode(f"{last.create_time.isoformat()}|{last.id}".encode()).decode()
 
 
-def seed(path: Path, rows: list[Row]) -> Mapping[str, str]:
-    """Create the database and return how an application finds it."""
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-    connection.close()
-    writer = create_engine(f"sqlite:///{path}")
-    Base.metadata.create_all(writer)
-    with writer.begin() as transaction:
-        transaction.execute(
-            insert(ProductRow), [{field: getattr(row, field) for field in row.__struct_fields__} for row in rows]
-        )
-    writer.dispose()
-    return {VARIABLE: str(path)}
+def seed(url: str, rows: list[Row]) -> Mapping[str, str]:
+    """Fill an empty database and return how an application finds it."""
+    scheme, colon, place = url.partition(":")
+    if scheme == "sqlite":
+        with sqlite3.connect(place.removeprefix("///")) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+    there = ("sqlite+aiosqlite" if scheme == "sqlite" else "postgresql+asyncpg") + colon + place
+    asyncio.run(_fill(there, rows))
+    return {VARIABLE: there}
+
+
+async def _fill(url: str, rows: list[Row]) -> None:
+    writer = create_async_engine(url)
+    async with writer.begin() as transaction:
+        await transaction.run_sync(Base.metadata.create_all)
+        values = [{field: getattr(row, field) for field in row.__struct_fields__} for row in rows]
+        await transaction.execute(insert(ProductRow), values)
+    await writer.dispose()

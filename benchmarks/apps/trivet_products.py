@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -58,8 +57,8 @@ async def list_products(ctx: Read, page: PageRequest) -> Page[Product]:
 app = App("products", modules=[catalog])
 
 
-def seed(path: Path, rows: list[Row]) -> Mapping[str, str]:
-    """Create the database and return how an application finds it."""
+def seed(url: str, rows: list[Row]) -> Mapping[str, str]:
+    """Fill an empty database and return how an application finds it."""
 
     async def fill(seeding: Seeding) -> None:
         async with seeding.write(catalog) as ctx:
@@ -70,7 +69,7 @@ def seed(path: Path, rows: list[Row]) -> Mapping[str, str]:
         async with App("products", modules=[catalog], seed=fill, settings=settings):
             pass
 
-    variables = {"TRIVET_DATABASE__URL": f"sqlite:///{path}"}
+    variables = {"TRIVET_DATABASE__URL": url}
     asyncio.run(start_once(variables))
     return variables
 

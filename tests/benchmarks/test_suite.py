@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import subject
-from benchmarks.comparison import difference, turns
+from benchmarks.comparison import DifferentAnswers, difference, turns
+from benchmarks.consistency import Caller
 from benchmarks.data import Figures
 from benchmarks.driver import UnexpectedAnswer
 from benchmarks.figures import percentile, ratio, spread
@@ -75,6 +78,26 @@ async def test_the_client_of_the_protocols_counts_answers_and_stops_at_one_that_
     assert seen.requests >= 2
     assert 0 < seen.p50 <= seen.p99
     assert failed.group_contains(UnexpectedAnswer, match="status 404 instead of 200")
+
+
+class Mistaken(Caller):
+    """Hears another number than the one that was answered."""
+
+    def ask(self, method: str, body: bytes | None, token: str = "") -> tuple[Any, str]:
+        found, token = super().ask(method, body, token)
+        return {"value": found["value"] - 1}, token
+
+
+def test_who_reads_what_it_wrote_measures_pairs_and_stops_at_another_number() -> None:
+    with serve("benchmarks.apps.trivet_ledger:app", app_dir=ROOT) as served:
+        port = int(served.url.rpartition(":")[2])
+        with closing(Caller(port)) as caller:
+            seen = caller.drive(0.05)
+        with closing(Mistaken(port)) as mistaken, pytest.raises(DifferentAnswers, match="1 was written, 0 was read"):
+            mistaken.drive(0.05)
+
+    assert seen.pairs >= 1
+    assert 0 < seen.p50 <= seen.p99
 
 
 def test_a_partial_run_can_not_replace_the_committed_results() -> None:
