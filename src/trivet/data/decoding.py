@@ -7,11 +7,11 @@ that was asked for by its key is decoded value by value, because a list of one c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from functools import partial
 from itertools import repeat
-from operator import attrgetter, floordiv, mod
+from operator import floordiv, mod
 from typing import Any
 from uuid import UUID
 
@@ -37,8 +37,6 @@ def decoder(value: Value, dialect: Dialect) -> Codec | None:
         case Kind.DECIMAL, _:
             reader = _decimals(value, dialect)
             return reader.read if reader is not None else None
-        case Kind.INSTANT, "postgresql":
-            return _in_utc
     return _SQLITE.get(value.kind) if dialect == "sqlite" else None
 
 
@@ -54,8 +52,6 @@ def batch_decoder(value: Value, dialect: Dialect) -> Batch | None:
             return reader.read_all if reader is not None else None
         case Kind.INSTANT, "sqlite":
             return _instants
-        case Kind.INSTANT, _:
-            return _all_in_utc
         case Kind.UUID, "sqlite":
             return _uuids
     return None
@@ -108,17 +104,6 @@ def _instants(micros: Sequence[int]) -> Sequence[datetime]:
 
 _INSTANTS = list[datetime]
 
-
-def _in_utc(instant: datetime) -> datetime:
-    """Return an instant with its offset: the driver keeps the greatest one as infinity and gives it back without."""
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
-
-
-def _all_in_utc(instants: Sequence[datetime]) -> Sequence[datetime]:
-    return [_in_utc(each) for each in instants] if None in map(_TZINFO, instants) else instants
-
-
-_TZINFO = attrgetter("tzinfo")
 
 # -- decimals
 

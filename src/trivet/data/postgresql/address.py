@@ -18,6 +18,7 @@ import asyncpg
 from trivet.core.shape import Struct
 from trivet.data.database import DatabaseUnavailable
 from trivet.data.postgresql.errors import field_of
+from trivet.data.postgresql.instants import agree_on_instants
 from trivet.settings import DatabaseSettings, Url
 
 CONNECT_SECONDS = 10
@@ -101,7 +102,7 @@ class Address(Struct):
             DatabaseUnavailable: With what to do about it.
         """
         try:
-            return await asyncpg.connect(
+            driver = await asyncpg.connect(
                 _plain(self.url.reveal()),
                 timeout=CONNECT_SECONDS,
                 statement_cache_size=self.statements,
@@ -111,6 +112,8 @@ class Address(Struct):
             )
         except Exception as error:
             raise DatabaseUnavailable.because(f"{self.shown}: {self._why(error)}", retry_after=1) from _bare(error)
+        await agree_on_instants(driver)
+        return driver
 
     def _why(self, error: Exception) -> str:
         """Return what a failure to connect means, and what to do."""

@@ -79,7 +79,8 @@ class ReadSession(_Session):
     async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
         """Run a statement and return its rows as the driver gives them; see `Session.fetch`."""
         form, deadline, pool = statement.on("postgresql"), self._deadline, self._database.pool
-        async with self._turn:
+        await self._turn.acquire()  # what `async with` does, at a third of the price
+        try:
             self._in_time()
             kept = self._connection
             if kept is not None:
@@ -100,6 +101,8 @@ class ReadSession(_Session):
                 self._fail(error)
             finally:
                 pool.give_back(again)
+        finally:
+            self._turn.release()
 
     async def _run(self, connection: Connection, act: Callable[[], Awaitable[R]]) -> R:
         try:
