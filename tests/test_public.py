@@ -12,12 +12,12 @@ import trivet
 def test_the_public_names_are_these() -> None:
     assert sorted(trivet.__all__) == [
         "About", "AlreadyExists", "App", "Cache", "Cancelled", "Code", "Command", "Conflict", "DeadlineExceeded",
-        "Deprecated", "Error", "Event", "Example", "FailedPrecondition", "FaultyApp", "Fill", "Http", "Internal",
-        "InvalidArgument", "Job", "JobStatus", "Limit", "Listing", "Meta", "Module", "Money", "NotFound", "Operation",
-        "OutOfRange", "PUBLIC", "Page", "PageRequest", "Patch", "PermissionDenied", "Principal", "Priority", "Query",
-        "QuotaExceeded", "Read", "Resource", "Run", "Selection", "Stream", "Struct", "Table", "UNSET",
-        "Unauthenticated", "Unavailable", "Unimplemented", "Unique", "UnsetType", "View", "Violation", "Write",
-        "contains", "digits", "field", "not_", "one_of", "starts_with",
+        "Deprecated", "Error", "Event", "Example", "FailedPrecondition", "FaultyApp", "File", "Fill", "Http",
+        "Internal", "InvalidArgument", "Job", "JobStatus", "Limit", "Listing", "Meta", "Module", "Money",
+        "NotFound", "Operation", "OutOfRange", "PUBLIC", "Page", "PageRequest", "Patch", "PermissionDenied",
+        "Principal", "Priority", "Query", "QuotaExceeded", "Read", "Resource", "Run", "Selection", "Stream",
+        "Struct", "Table", "UNSET", "Unauthenticated", "Unavailable", "Unimplemented", "Unique", "UnsetType",
+        "View", "Violation", "Write", "contains", "digits", "field", "not_", "one_of", "starts_with",
     ]  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from trivet.core.error import (
 )
 from trivet.core.event import Event
 from trivet.core.fault import FaultyApp
-from trivet.core.job import JobStatus
+from trivet.core.job import File, JobStatus
 from trivet.core.module import Module
 from trivet.core.operation import Command, Job, Operation, Query, Stream
 from trivet.core.page import Page, PageRequest
@@ -62,6 +62,7 @@ __all__ = [
     "Example",
     "FailedPrecondition",
     "FaultyApp",
+    "File",
     "Fill",
     "Http",
     "Internal",

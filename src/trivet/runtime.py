@@ -6,8 +6,12 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from trivet.blobs.prune import pruned
+from trivet.blobs.store import Blobs
+from trivet.contracts.jobs import writes_files
 from trivet.core.call import Handler
 from trivet.core.clock import Clock, SystemClock
 from trivet.core.module import Module
@@ -104,6 +108,7 @@ class Runtime:
         self.database: Database | None = None
         self.outbox: Outbox | None = None
         self.feed: Feed | None = None
+        self.blobs: Blobs | None = None
         self.ready = False
         self.draining = False
         self.plans: Mapping[Any, Any] = plans or {}
@@ -131,6 +136,8 @@ class Runtime:
             DatabaseUnavailable: With what to do about it.
         """
         try:
+            if writes_files(self.modules):
+                await self._open_blobs()
             if self.needs_database:
                 await self._open_database()
             for resource in self._resources:
@@ -147,7 +154,7 @@ class Runtime:
         self.ready = False
         await self._stack.aclose()
         self._opened.clear()
-        self.database = self.outbox = self.feed = None
+        self.database = self.outbox = self.feed = self.blobs = None
         self.stores = ()
         self.dispatchers = []
         self.sink.flush()
@@ -171,6 +178,17 @@ class Runtime:
     def needs_database(self) -> bool:
         """Whether the app keeps anything: rows, events or requests for later."""
         return any(m.tables or m.subscriptions or any(o.kind.writes for o in m.operations) for m in self.modules)
+
+    async def _open_blobs(self) -> None:
+        from trivet.blobs.files import FileBlobs
+
+        settings = self.settings
+        folder = None if settings.database.private else Path(settings.blobs.folder)
+        blobs = self.blobs = FileBlobs(folder, settings.blobs.size)
+        await blobs.open()
+        self._stack.push_async_callback(blobs.close)
+        pruning = asyncio.create_task(pruned(blobs, self.clock), name="trivet-blobs")
+        self._stack.push_async_callback(_cancelled, pruning)
 
     async def _open_database(self) -> None:
         from trivet.data.catalog import open_database, open_sharded, schema

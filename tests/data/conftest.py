@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from trivet.core.call import Call
 from trivet.core.clock import Deadline, SystemClock
 from trivet.core.context import Log, Read, Write
 from trivet.core.event import Event
+from trivet.core.job import File
 from trivet.core.module import Module
 from trivet.core.operation import Operation
 from trivet.core.principal import ANONYMOUS, Principal
@@ -97,6 +98,9 @@ class FakeWork:
         raise NotImplementedError
 
     def progress(self, done: int, total: int | None) -> None:
+        raise NotImplementedError
+
+    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None) -> File:
         raise NotImplementedError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Counters:
         self.module = m = Module("counters")
         self.table = table = Table(m, Counter, key=lambda c: c.id, readable=PUBLIC, writable=PUBLIC)
         self.heard: list[int] = []
+        self.hearing = asyncio.Event()
 
         @table.listing(order="id")
         def every(c: Counter) -> bool:
@@ -54,6 +56,7 @@ class Counters:
         @m.on(Counted)
         async def hear(ctx: Write, event: Counted) -> None:
             self.heard.append(event.id)
+            self.hearing.set()
 
         @m.query(internal=True)
         async def sum_now(ctx: Read) -> int:
@@ -67,6 +70,8 @@ class Counters:
                 if counter.id in (0, ROWS - 2):
                     await ctx.call(raise_counter, ROWS - 1)
                     changed += 1
+                    async with asyncio.timeout(30):
+                        await self.hearing.wait()  # events are handled while the instant is held
                 total += counter.value
             return [total, await ctx.call(sum_now), changed]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from shop.catalog import OutOfStock, Product, ProductId, ProductUnknown, StockLi
 from shop.catalog.model import released, reserved
 from shop.customers import CustomerId
 from shop.orders import NewLine, Order, OrderId, OrderStatus, StatusChangeRefused
-from shop.orders.model import TRANSITIONS, CurrenciesDiffer, OrderLine, check_days, moved, priced, total_of, totals
+from shop.orders.model import TRANSITIONS, CurrenciesDiffer, OrderLine, check_days, moved, priced, total_of
 from shop.payments import Decline
 from shop.payments.model import decision
 from shop.price import check_price
@@ -150,22 +150,6 @@ def test_every_status_can_be_reached_and_every_order_ends() -> None:
 )
 def test_a_charge_is_declined_by_rule(amount: Money, expected: Decline | None) -> None:
     assert decision(amount, euros("100.00")) is expected
-
-
-def test_totals_leave_out_what_was_cancelled() -> None:
-    next_day = NOW + timedelta(days=1)
-    found = totals(
-        [
-            order(total="10"),
-            order(OrderStatus.CANCELLED, total="99"),
-            order(OrderStatus.SHIPPED, total="2.50"),
-            order(total="7", when=next_day),
-        ]
-    )
-    assert [(t.day, t.orders, t.total) for t in found] == [
-        (NOW.date(), 2, euros("12.50")),
-        (next_day.date(), 1, euros("7")),
-    ]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -259,17 +261,21 @@ async def watching(
             yield events()
 
 
-async def test_an_export_adds_up_the_orders_of_each_day(client: httpx2.AsyncClient) -> None:
+async def test_an_export_is_a_file_of_the_orders_of_its_days(client: httpx2.AsyncClient) -> None:
     asked = await client.post("/v1/orders:export", json={"first_day": "2026-03-01", "last_day": "2026-03-07"})
     assert asked.status_code == 202, asked.text
     job = await ended(client, asked.headers["location"])
-    assert (job["state"], job["progress"]) == ("succeeded", {"done": 7, "total": 7})
+    file = job["result"]
     query = {"since": "2026-03-01T00:00:00Z", "until": "2026-03-08T00:00:00Z"}
-    orders = [o async for o in pages(client, "/v1/orders", **query) if o["status"] != "CANCELLED"]
-    assert sum(day["orders"] for day in job["result"]["days"]) == len(orders) > 20
-    assert sum(Decimal(day["total"]["amount"]) for day in job["result"]["days"]) == sum(
-        Decimal(order["total"]["amount"]) for order in orders
-    )
+    orders = [o async for o in pages(client, "/v1/orders", **query)]
+    assert (job["state"], job["progress"]["done"], file["rows"]) == ("succeeded", len(orders), len(orders))
+    answer = await client.get(file["path"])
+    assert answer.headers["content-disposition"] == 'attachment; filename="orders-2026-03-01-2026-03-07.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert [(row["id"], row["total.amount"], row["status"]) for row in rows] == [
+        (order["id"], order["total"]["amount"], order["status"]) for order in orders
+    ]
+    assert len(rows) > 20
 
 
 async def test_an_export_of_reversed_days_fails_with_the_reason(client: httpx2.AsyncClient) -> None:

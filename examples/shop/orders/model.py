@@ -154,20 +154,6 @@ def moved(order: Order, status: OrderStatus, now: datetime, reason: str = "") ->
     return replace(order, status=status, reason=reason, update_time=now)
 
 
-class DayTotal(Struct):
-    """What was ordered on one day (UTC) in one currency; cancelled orders do not count."""
-
-    day: date
-    orders: int
-    total: Money
-
-
-class OrderExport(Struct):
-    """Orders by day, days without an order left out."""
-
-    days: Annotated[tuple[DayTotal, ...], Meta(max_length=MAX_EXPORT_DAYS * MAX_LINES)]
-
-
 def check_days(first_day: date, last_day: date) -> None:
     """Refuse a range of days that is reversed or longer than a year.
 
@@ -179,15 +165,3 @@ def check_days(first_day: date, last_day: date) -> None:
     if (last_day - first_day).days >= MAX_EXPORT_DAYS:
         violation = Violation(detail=f"must be less than {MAX_EXPORT_DAYS} days after first_day", pointer="#/last_day")
         raise InvalidArgument(violations=(violation,))
-
-
-def totals(orders: Iterable[Order]) -> tuple[DayTotal, ...]:
-    """Return what was ordered by day and currency, in that order."""
-    found: dict[tuple[date, str], tuple[int, Money]] = {}
-    for order in orders:
-        if order.status is OrderStatus.CANCELLED:
-            continue
-        key = (order.create_time.date(), order.total.currency)
-        count, total = found.get(key, (0, order.total * 0))
-        found[key] = (count + 1, total + order.total)
-    return tuple(DayTotal(day=day, orders=count, total=total) for (day, _), (count, total) in sorted(found.items()))

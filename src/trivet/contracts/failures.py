@@ -23,6 +23,7 @@ EXAMPLE_REQUEST_ID = "0198c1f2-1"
 BY_STATUS: dict[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
     415: ("Accept", "Accept-Encoding"),
+    416: ("Content-Range",),
     429: ("Retry-After",),
     503: ("Retry-After",),
 }

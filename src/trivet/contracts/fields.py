@@ -17,6 +17,10 @@ FIELDS: dict[str, dict[str, Any]] = {
         "description": "The content codings that are read (RFC 9110 section 12.5.3).",
         "schema": {"type": "string", "maxLength": 256},
     },
+    "Accept-Ranges": {
+        "description": "The unit in which parts can be asked for (RFC 9110 section 14.3).",
+        "schema": {"type": "string", "maxLength": 16},
+    },
     "Access-Control-Allow-Origin": {
         "description": "The caller's origin, where pages of that origin may read the answer (Fetch).",
         "schema": {"type": "string", "maxLength": 2048},
@@ -24,6 +28,14 @@ FIELDS: dict[str, dict[str, Any]] = {
     "Cache-Control": {
         "description": "For how long and by whom the answer may be kept (RFC 9111 section 5.2).",
         "schema": {"type": "string", "maxLength": 256},
+    },
+    "Content-Disposition": {
+        "description": "The name under which to save it (RFC 6266).",
+        "schema": {"type": "string", "maxLength": 256},
+    },
+    "Content-Range": {
+        "description": "Which part it is, and of how much (RFC 9110 section 14.4).",
+        "schema": {"type": "string", "maxLength": 64},
     },
     "Data-Age": {
         "description": "Where the answer was made from a read model: everything that was committed longer ago than so "

@@ -7,17 +7,20 @@ from typing import Any
 
 import msgspec
 
+from trivet.blobs.rows import MEDIA_TYPES
 from trivet.contracts.body import Body, body_of
 from trivet.contracts.expansion import Expansions, expansions_of
 from trivet.contracts.failures import Failures, problem_schemas
 from trivet.contracts.fields import TAGS_MAX, components, fields
 from trivet.contracts.information import information, security_scheme, servers, tags
+from trivet.contracts.jobs import FILE_PATH, get_job, writes_files
 from trivet.contracts.model import Api, ApiOperation
 from trivet.contracts.problem import (
     BodyTooLarge,
     HeadersTooLarge,
     MalformedPath,
     NotAcceptable,
+    RangeNotSatisfiable,
     UnsupportedContentCoding,
     UnsupportedMediaType,
     UrlTooLong,
@@ -126,6 +129,8 @@ class _Operations:
         paths: dict[str, dict[str, Any]] = {}
         for op in self.api.operations:
             paths.setdefault(op.path, {})[op.face.method.lower()] = self._operation(op)
+            if op.operation is get_job and writes_files(self.api.modules):
+                paths[FILE_PATH] = {"get": self._file(op)}
         failures = self.failures
         whole, schemas = self.schemas.resolve({"paths": dict(sorted(paths.items())), "problems": failures.problems()})
         return {
@@ -133,6 +138,34 @@ class _Operations:
             "schemas": {**schemas, **whole["problems"]},
             "responses": dict(sorted(failures.responses.items())),
             "examples": dict(sorted(failures.examples.items())),
+        }
+
+    def _file(self, op: ApiOperation) -> dict[str, Any]:
+        """Return the operation that sends the file of a job; who may have it is who may ask for the job's status."""
+        headers = fields(("ETag", "Accept-Ranges", "Content-Disposition"))
+        content = {kind.partition(";")[0]: {"schema": _bytes(kind)} for kind in MEDIA_TYPES.values()}
+        of_part = {"headers": {**headers, **fields(("Content-Range",))}, "content": content}
+        held = {"description": "Not Modified: the caller has it already.", "headers": fields(("ETag",))}
+        errors = [*self._possible(op, None), PreconditionFailed, RangeNotSatisfiable]
+        asked = {
+            "name": "Range",
+            "in": "header",
+            "description": "One range of bytes, such as `bytes=1000-`; what is no single range is passed over.",
+            "schema": {"type": "string", "maxLength": 64},
+        }
+        return {
+            "operationId": f"{op.id}_file",
+            "tags": [op.module.name],
+            "summary": "Fetch the file that a job wrote.",
+            "description": "Its `path` is in the result of the job. It can be fetched in parts, until it expires.",
+            "parameters": [*self._path_parameters(op), *self._conditions(op), asked],
+            "responses": {
+                "200": {"description": "The file.", "headers": headers, "content": content},
+                "206": {"description": "Partial Content: the range that was asked for.", **of_part},
+                "304": held,
+                **self.failures.of(op, errors, ()),
+            },
+            "security": [],
         }
 
     # -- one operation
@@ -309,6 +342,11 @@ class _Operations:
 
 def _json(schema: Schema) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
+
+
+def _bytes(media_type: str) -> Schema:
+    """Return the schema of a file. It has no bound that a document could know, so it is no bounded text."""
+    return {"description": f"A file: {media_type}.", "contentMediaType": media_type.partition(";")[0]}
 
 
 def _events(item: Schema) -> Schema:

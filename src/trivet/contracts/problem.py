@@ -31,7 +31,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from trivet.core.error import Code, Error, InvalidArgument, Unavailable, Unimplemented
+from trivet.core.error import Code, Error, InvalidArgument, OutOfRange, Unavailable, Unimplemented
 from trivet.core.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused
 from trivet.core.precondition import PreconditionFailed, PreconditionRequired
 
@@ -75,6 +75,7 @@ PHRASES = {
     413: "Content Too Large",
     414: "URI Too Long",
     415: "Unsupported Media Type",
+    416: "Range Not Satisfiable",
     422: "Unprocessable Content",
     428: "Precondition Required",
     429: "Too Many Requests",
@@ -162,6 +163,12 @@ class MethodNotAllowed(Unimplemented, status=405):
     """This method is not served under this path."""
 
     allowed: Few = ()
+
+
+class RangeNotSatisfiable(OutOfRange, status=416):
+    """There is nothing in that range."""
+
+    size: int
 
 
 class VersionNotSupported(Unimplemented, status=505):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
@@ -15,9 +15,11 @@ from trivet.core.sharding import logical_of
 
 if TYPE_CHECKING:
     from trivet.core.call import Call
+    from trivet.core.job import File
     from trivet.core.module import Module
     from trivet.core.operation import Command, Job, Operation, Query
     from trivet.core.resource import Resource
+    from trivet.core.shape import Struct
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -126,6 +128,10 @@ class Work(Protocol):
 
     def progress(self, done: int, total: int | None) -> None:
         """Record how far a job is."""
+        ...
+
+    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None) -> File:
+        """Write the file of a job."""
         ...
 
 
@@ -254,3 +260,21 @@ class Run(Read):
     def progress(self, done: int, total: int | None = None) -> None:
         """Say how far the job is; readers of its status see it."""
         self._work.progress(done, total)
+
+    async def export(self, rows: AsyncIterable[Struct], /, *, name: str, total: int | None = None) -> File:
+        """Write rows into a file that whoever asked for the job can fetch, and say how many are written meanwhile.
+
+        A job that is to have a file returns it: ``-> File``. It has one. It is there when the last row is in it; a job
+        that runs again writes it anew. Some hundreds of rows are in memory at a time.
+
+        Args:
+            rows: Of one shape, such as a table's ``stream``.
+            name: Under which the file is saved. ``.csv`` is for spreadsheets, ``.ndjson`` has a line of JSON for each
+                row.
+            total: How many rows there will be, where that is known.
+
+        Raises:
+            Unavailable: The store of files can not be used; the job is tried again.
+            InvalidArgument: The file is larger than what is kept.
+        """
+        return await self._work.export(rows, name, total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -54,6 +55,30 @@ class JobError(Struct):
     code: Name
     reason: Name
     message: Annotated[str, Meta(max_length=2**21)]
+
+
+class File(Struct):
+    """A file that a job wrote and that its caller can fetch.
+
+    Attributes:
+        name: Under which it is saved.
+        media_type: What it is.
+        size: Its bytes.
+        rows: How many rows are in it.
+        path: Where it is found, below the root of the app.
+        expire_time: From when on it is not there any more.
+    """
+
+    name: Name
+    media_type: Name
+    size: Count
+    rows: Count
+    path: Name
+    expire_time: datetime
+
+
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,93}\.(csv|ndjson)")
+"""The name of a file that a job writes: fit for every file system and every header field."""
 
 
 class JobStatus(Struct):

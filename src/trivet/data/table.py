@@ -720,7 +720,7 @@ def _of_row(error: Error, index: int) -> Error:
 
 
 async def in_groups(rows: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
-    """Put rows into groups as they come."""
+    """Yield groups of `GROUP` rows as they come, the last one smaller."""
     group: list[T] = []
     if isinstance(rows, AsyncIterable):
         async for row in rows:

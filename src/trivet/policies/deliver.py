@@ -6,12 +6,17 @@ once, however often the message is delivered.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from datetime import timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import msgspec
 
+from trivet.blobs.rows import MEDIA_TYPES, writer
+from trivet.blobs.store import About
+from trivet.contracts.jobs import FILE_PATH
 from trivet.core.call import NO_FIELDS, Call
 from trivet.core.clock import Deadline
 from trivet.core.context import Run, Write
@@ -19,11 +24,13 @@ from trivet.core.declaration import Access, Declaration
 from trivet.core.decode import Decoder, patched_shape
 from trivet.core.error import Error
 from trivet.core.event import Event
+from trivet.core.job import FILE_NAME, File
 from trivet.core.module import Module, Subscription
 from trivet.core.operation import Operation
 from trivet.core.principal import Principal
 from trivet.core.tolerant import tolerant
 from trivet.data.database import Database, Snapshot
+from trivet.data.table import in_groups
 from trivet.messaging.message import Message
 from trivet.messaging.runner import Progress, Settle
 from trivet.messaging.subscribers import EVENT_SECONDS
@@ -125,12 +132,13 @@ class Deliveries:
 class JobWork(UnitOfWork):
     """The unit of work of a job: it reads, reports its progress, and each of its commands has a work of its own."""
 
-    __slots__ = ("_held", "_progress")
+    __slots__ = ("_file", "_held", "_progress")
 
     def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, progress: Progress) -> None:
         super().__init__(runtime, call, declaration, writes=False)
         self._progress = progress
         self._held: Snapshot | None = None
+        self._file = False
 
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot] | None:
         """Return the store as of one instant, where this job does not hold one and the process may hold any."""
@@ -148,6 +156,33 @@ class JobWork(UnitOfWork):
                     await held.close()
         finally:
             self._held = None
+
+    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None) -> File:
+        """Write the job's file; it has the job's id.
+
+        Raises:
+            ValueError: The name is not fit for a file.
+            RuntimeError: The job has one already, or does not say that it returns one.
+        """
+        named = FILE_NAME.fullmatch(name)
+        if named is None:
+            raise ValueError(
+                f"{name!r}: a file is named with letters, digits, '.', '_', '-' and ends in .csv or .ndjson"
+            )
+        if self._file or self.runtime.blobs is None:
+            raise RuntimeError("a job has one file, and says so: write `-> File`, and return what ctx.export returns")
+        self._file = True
+        id, media_type = UUID(self.root.idempotency_key), MEDIA_TYPES[named[1]]
+        expires = self.runtime.clock.now() + timedelta(seconds=self.runtime.settings.blobs.keep)
+        about = About(name=name, media_type=media_type, expire_time=expires, tag=uuid4().hex)
+        write, done = writer(named[1]), 0
+        async with self.runtime.blobs.write(id, about) as blob, aclosing(in_groups(rows)) as groups:
+            async for group in groups:
+                await blob.write(write(group))
+                done += len(group)
+                self._progress(done, total)
+        path = FILE_PATH.format(id=id)
+        return File(name=name, media_type=media_type, size=blob.size, rows=done, path=path, expire_time=expires)
 
     async def close(self) -> None:
         """Return what is borrowed, also what a stream holds that was left before its end."""

@@ -7,7 +7,7 @@ just before the commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -23,7 +23,7 @@ from trivet.core.context import Log, Read, Run, Write
 from trivet.core.declaration import Declaration, Kind
 from trivet.core.error import DeadlineExceeded
 from trivet.core.event import Event, aggregate_of
-from trivet.core.job import JobStatus
+from trivet.core.job import File, JobStatus
 from trivet.core.module import Module
 from trivet.core.operation import Operation
 from trivet.core.patch import Patch
@@ -348,6 +348,10 @@ class UnitOfWork:
     def progress(self, done: int, total: int | None) -> None:
         """Record how far a job is; the runner of jobs has its own."""
         raise RuntimeError("only a job has progress")
+
+    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None) -> File:
+        """Refuse; the runner of jobs has its own."""
+        raise RuntimeError("only a job has a file")
 
     # -- its end
 

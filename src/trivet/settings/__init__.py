@@ -10,6 +10,7 @@ from trivet.settings.reference import Entry, json_schema, reference
 from trivet.settings.secret import Secret, Url
 from trivet.settings.tree import (
     DEVELOPMENT,
+    BlobSettings,
     CompressionSettings,
     CorsSettings,
     DatabaseSettings,
@@ -29,6 +30,7 @@ from trivet.settings.tree import (
 __all__ = [
     "ALIASES",
     "DEVELOPMENT",
+    "BlobSettings",
     "CompressionSettings",
     "CorsSettings",
     "DatabaseSettings",

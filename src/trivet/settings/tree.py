@@ -193,6 +193,21 @@ def _named(setting: str, text: Url | None) -> list[tuple[str, Url]]:
     return named
 
 
+class BlobSettings(Struct):
+    """Where files are that jobs write.
+
+    Attributes:
+        folder: A folder that all processes of the app share, those on other machines too; it is made when the first
+            file is written. Beside a private database it is a temporary one.
+        keep: Seconds for which a file can be fetched.
+        size: Bytes of one file at most.
+    """
+
+    folder: str = "trivet-blobs"
+    keep: Annotated[float, Meta(gt=0, le=2_592_000)] = 7 * 86_400
+    size: Annotated[int, Meta(ge=1, le=2**50)] = 4 * 2**30
+
+
 class RedisSettings(Struct):
     """A store that processes share.
 
@@ -342,6 +357,7 @@ class Settings(Struct):
         server: How the process listens, how many workers serve, and how it ends.
         tls: Serving over TLS.
         database: Where the tables are.
+        blobs: Where files are that jobs write.
         redis: A store that processes share.
         limits: What a request may be at most.
         rest: How the REST face looks.
@@ -359,6 +375,7 @@ class Settings(Struct):
     server: ServerSettings = ServerSettings()
     tls: TlsSettings = TlsSettings()
     database: DatabaseSettings = DatabaseSettings()
+    blobs: BlobSettings = BlobSettings()
     redis: RedisSettings = RedisSettings()
     limits: LimitSettings = LimitSettings()
     rest: RestSettings = RestSettings()

@@ -84,6 +84,7 @@ def serve(
             "TRIVET_LOG__FORMAT": "json",
             "TRIVET_DATABASE__URL": f"sqlite:///{directory}/test.db",
             "TRIVET_DATABASE__CREATE": "true",
+            "TRIVET_BLOBS__FOLDER": f"{directory}/blobs",
             "TRIVET_SECRET_KEY": "a secret that every test may know.",
         }
         words = [sys.executable, "-m", "trivet", command, app, "--app-dir", str(app_dir), *arguments]

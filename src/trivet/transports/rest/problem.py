@@ -10,6 +10,7 @@ import msgspec
 from trivet.contracts.problem import (
     SERVER_FAULTS,
     MethodNotAllowed,
+    RangeNotSatisfiable,
     UnsupportedContentCoding,
     UnsupportedMediaType,
     slug_of,
@@ -86,6 +87,8 @@ def fields_of(error: Error, status: int) -> Fields:
     if status in RETRY_AFTER or seconds is not None:
         wait = DEFAULT_RETRY_SECONDS if seconds is None else max(0, math.ceil(seconds))
         fields.append((b"retry-after", b"%d" % wait))
+    if isinstance(error, RangeNotSatisfiable):
+        fields.append((b"content-range", f"bytes */{error.size}".encode()))
     if isinstance(error, MethodNotAllowed):
         fields.append((b"allow", ", ".join(error.allowed).encode()))
     if isinstance(error, UnsupportedMediaType):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from typing import Any
 
+from trivet.contracts.jobs import FILE_PATH, get_job, writes_files
 from trivet.contracts.model import Api
 from trivet.contracts.problem import MethodNotAllowed, NotAcceptable, RouteNotFound
 from trivet.core.call import Call, Outcome
@@ -20,6 +21,7 @@ from trivet.transports.rest import problem
 from trivet.transports.rest.caching import NOT_KEPT
 from trivet.transports.rest.coding import AS_IT_IS, NO_CODING, Codings
 from trivet.transports.rest.conditions import for_reading
+from trivet.transports.rest.download import Download
 from trivet.transports.rest.endpoint import Endpoint
 from trivet.transports.rest.exchange import Receive, RestCall, Scope, Send
 from trivet.transports.rest.render import location_of, readers_of
@@ -51,7 +53,7 @@ class Rest:
         self._cors = cors
         self._monotonic = runtime.clock.monotonic
         self._now = runtime.clock.now
-        self._router: Router[Endpoint] = Router()
+        self._router: Router[Endpoint | Download] = Router()
         self._unrouted = chain.unrouted(runtime, _refuse)
         self.new_request_id = request_ids(runtime)
         self._development = runtime.settings.development
@@ -62,6 +64,8 @@ class Rest:
         for op in api.operations:
             endpoint = Endpoint(op, api, runtime, watches, intakes, self.codings, location_of(op, readers))
             self._router.add(op.face.method, op.path, endpoint)
+            if op.operation is get_job and writes_files(api.modules):
+                self._router.add("GET", FILE_PATH, Download(op, runtime, self.codings))
 
     def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> Awaitable[None]:
         """Serve one request.
@@ -90,6 +94,8 @@ class Rest:
         call.values = values
         if self._development:
             call.timing = Timing(self._runtime.clock, call.arrival)
+        if isinstance(endpoint, Download):
+            return self._download(endpoint, call, send)
         return self._stream(endpoint, call, send) if endpoint.streams else self._answer(endpoint, call, send)
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send, path: str, error: Error) -> None:
@@ -165,6 +171,18 @@ class Rest:
             call.code = Code.CANCELLED
         finally:
             call.finish(CLIENT_CLOSED_REQUEST, 0)  # where nothing was sent
+
+    async def _download(self, download: Download, call: RestCall, send: Send) -> None:
+        try:
+            outcome = await download.handler(call)
+            await download.send(call, outcome.value, _finished, send)
+        except Error as refused:
+            await self._send_problem(call, refused, send)
+        except OSError:  # by `send`: the client is gone, and the server says it like this (ASGI 2.4)
+            call.code = Code.CANCELLED
+        finally:
+            if call.observer is not None:  # nothing was sent to the end
+                call.finish(CLIENT_CLOSED_REQUEST, 0)
 
     async def follow(self, call: RestCall, items: AsyncIterator[Any], send: Send, write: WriteEvent = event) -> None:
         """Send a stream to its end.
