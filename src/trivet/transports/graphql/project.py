@@ -117,7 +117,14 @@ def stays(entry: Entry) -> bool:
     """Whether a member is written as it is read, or is an object that is."""
     if entry.selection is None:
         return passes(entry.type.of if entry.type.many else entry.type) or is_number(entry.type)
-    return not entry.type.many and not entry.selection.abstract and entry.selection.branches[0].whole
+    return not entry.type.many and whole_of(entry.selection) is not None
+
+
+def whole_of(selection: Selection | None) -> Branch | None:
+    """Return the only branch of a selection if its objects are written as they are."""
+    if selection is None or selection.abstract:
+        return None
+    return selection.branches[0] if selection.branches[0].whole else None
 
 
 def write(unit: Unit) -> None:
@@ -135,19 +142,20 @@ class _Writer:
     """
 
     def __init__(self, unit: Unit) -> None:
-        self.namespace: dict[str, Any] = {**READERS, "Unfit": Unfit}
+        self.namespace: dict[str, Any] = {"type": type, "LISTS": LISTS}
         self._lines: list[str] = []
-        self._indent = 0
+        self._indent = 1
         self._names = 0
         self._edges = {id(step): number for number, step in enumerate(unit.edges)}
-        self._line("def project(pairs, values, resumed, edges):")
-        self._indent += 1
+        self._constants: dict[int, str] = {}
         for number in range(len(unit.edges)):
             self._line(f"edge{number} = edges[{number}].append")
         self._line("for (_, target), v in zip(pairs, values):")
         self._indent += 1
         self._line(f"target.{unit.attribute} = {self._value(unit.type, 'v', unit.selection)}")
-        self.source = "\n".join(self._lines) + "\n"
+        known = ", ".join(f"{name}={name}" for name in self.namespace)  # locals are found sooner than globals
+        self.namespace |= {"Unfit": Unfit, **READERS}
+        self.source = "\n".join([f"def project(pairs, values, resumed, edges, {known}):", *self._lines]) + "\n"
 
     def _line(self, text: str) -> None:
         self._lines.append("    " * self._indent + text)
@@ -157,7 +165,7 @@ class _Writer:
         return f"v{self._names}"
 
     def _constant(self, value: Any) -> str:
-        name = f"c{len(self.namespace)}"
+        name = self._constants.setdefault(id(value), f"c{len(self._constants)}")
         self.namespace[name] = value
         return name
 
@@ -197,17 +205,29 @@ class _Writer:
     def _list(self, item: Ref, value: str, selection: Selection | None) -> str:
         if passes(item):
             self._line(f"if type({value}) not in LISTS{f' or None in {value}' if item.required else ''}: raise Unfit")
-            self.namespace["LISTS"] = LISTS
             return value
         out, each = self._name(), self._name()
         self._line(f"if type({value}) not in LISTS: raise Unfit")
-        self.namespace["LISTS"] = LISTS
+        whole = whole_of(selection)
+        if whole is None or item.many:
+            self._items(item, each, value, selection, out)
+            return out
+        self._line(f"for {each} in {value}:")
+        self._indent += 1
+        self._line(f"if {self._holds(item, each, selection)}: continue")
+        self._items(item, each, value, selection, out)
+        self._line("break")
+        self._indent -= 1
+        self._line(f"else: {out} = list({value})")
+        return out
+
+    def _items(self, item: Ref, each: str, value: str, selection: Selection | None, out: str) -> None:
+        """Write what turns each item of a list into its output."""
         self._line(f"{out} = []")
         self._line(f"for {each} in {value}:")
         self._indent += 1
         self._line(f"{out}.append({self._value(item, each, selection)})")
         self._indent -= 1
-        return out
 
     def _leaf(self, ref: Ref, value: str) -> str:
         kind = ref.of
@@ -226,9 +246,19 @@ class _Writer:
         return value
 
     def _object(self, branch: Branch, value: str) -> str:
+        if not branch.whole:
+            return self._made(branch, value)
+        out = self._name()
+        self._line(f"if {self._stands(branch, value, value)}: {out} = {value}")
+        self._line("else:")
+        self._indent += 1
+        self._line(f"{out} = {self._made(branch, value)}")
+        self._indent -= 1
+        return out
+
+    def _made(self, branch: Branch, value: str) -> str:
         members: list[str] = []
         followed: list[Entry] = []
-        itself = [f"type({value}) is {self._constant(branch.cls)}"] if branch.whole else []
         for entry in branch.entries:
             if entry.field is None:
                 members.append(self._constant(branch.name))
@@ -239,16 +269,8 @@ class _Writer:
                 assert entry.field.read is not None
                 name = self._name()
                 self._line(f"{name} = {entry.field.read.format(o=value)}")
-                member = self._value(entry.type, name, entry.selection)
-                if itself and entry.selection is not None:
-                    out = self._name()
-                    self._line(f"{out} = {member}")
-                    itself.append(f"{out} is {name}")
-                    member = out
-                members.append(member)
+                members.append(self._value(entry.type, name, entry.selection))
         made = f"{self._constant(branch.output)}({', '.join(members)})"
-        if itself:
-            return f"{value} if {' and '.join(itself)} else {made}"
         if not followed:
             return made
         out = self._name()
@@ -256,6 +278,42 @@ class _Writer:
         for entry in followed:
             self._line(f"edge{self._edges[id(entry.edge)]}(({value}, {out}))")
         return out
+
+    # -- what is written as it is
+
+    def _stands(self, branch: Branch, first: str, value: str) -> str:
+        """Return the condition under which an object of a whole branch is written as it is.
+
+        Args:
+            branch: What is selected from it.
+            first: The object where it is asked about first, which may give it its name.
+            value: Its name.
+        """
+        conditions = [f"type({first}) is {self._constant(branch.cls)}"]
+        for entry in branch.entries:
+            assert entry.field is not None
+            assert entry.field.read is not None
+            conditions.append(self._holds(entry.type, entry.field.read.format(o=value), entry.selection))
+        return " and ".join(filter(None, conditions))
+
+    def _holds(self, ref: Ref, read: str, selection: Selection | None) -> str:
+        """Return the condition under which a value is as its type says and is written as it is; empty if always."""
+        if selection is None and passes(ref):
+            return f"{read} is not None" if ref.required else ""
+        name = read if read.isidentifier() else self._name()
+        named = read if name == read else f"({name} := {read})"
+        first = named if ref.required else name  # or else it has its name already
+        whole = whole_of(selection)
+        if whole is not None:
+            condition = self._stands(whole, first, name)
+        elif ref.many:
+                condition = f"type({first}) in LISTS" + (f" and None not in {name}" if ref.of.required else "")
+        elif ref.of.name == "Float":
+            condition = f"{first} - {name} == 0"
+        else:
+            low, high = RANGES[ref.of.name]
+            condition = f"(-{SMALL} <= {first} <= {SMALL} or {low} <= {name} <= {high})"
+        return condition if ref.required else f"({named} is None or {condition})"
 
 
 LISTS = frozenset({list, tuple, set, frozenset})
