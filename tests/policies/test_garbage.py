@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from typing import Annotated
 from uuid import UUID
@@ -10,6 +11,7 @@ import pytest
 
 from trivet import PUBLIC, App, Meta, Module, Read, Struct, Table, Write
 from trivet.testing import Client
+from trivet.transports.disconnect import TICK_SECONDS
 
 ROUNDS = 50
 
@@ -65,3 +67,25 @@ async def test_nothing_is_left_for_the_collector(method: str) -> None:
         finally:
             gc.enable()
     assert left < ROUNDS  # less than one object a request: what other tasks did meanwhile
+
+
+async def test_a_request_that_takes_long_leaves_nothing_either() -> None:
+    module = Module("things")
+
+    @module.query(public=True, plural="things")
+    async def get_thing(ctx: Read, id: UUID) -> Thing:
+        """Return a thing, after it was begun to listen whether the client is still there."""
+        await asyncio.sleep(3 * TICK_SECONDS)
+        return Thing(id=id, name="slow")
+
+    async with Client(App("things", modules=[module])) as client:
+        await client.get(f"/v1/things/{UUID(int=1)}")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                assert (await client.get(f"/v1/things/{UUID(int=1)}")).status == 200
+            left = gc.collect()
+        finally:
+            gc.enable()
+    assert left < 10  # less than one object a request

@@ -39,6 +39,7 @@ class Watches:
         """Leave the request alone from now on."""
         if call.listener is not None:
             call.listener.cancel()
+            call.listener = None  # it knows the call: together they would wait for the collector
         else:
             self._new.discard(call)
             self._waiting.discard(call)
