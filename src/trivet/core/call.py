@@ -65,7 +65,8 @@ class Call:
         principal: Who is calling.
         tenant: The tenant of the credential.
         deadline: By when the answer must exist.
-        alarm: What ends the call at its deadline, until its outcome is decided.
+        alarm: What ends the call at its deadline, until its outcome is decided; one that belongs to a request begins
+            with that of the request, if nothing else runs for it.
         priority: Who goes first; the operation's unless the caller lowered it.
         arguments: Arguments by parameter name.
         idempotency_key: What the caller calls this command by, so that it takes effect once however often it is sent.
@@ -120,7 +121,6 @@ class Call:
     def __init__(
         self,
         operation: Operation[..., Any] | None,
-        *,
         protocol: str,
         method: str,
         peer: str | None,

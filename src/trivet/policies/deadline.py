@@ -17,7 +17,7 @@ from trivet.core.clock import Clock
 from trivet.core.declaration import Kind
 from trivet.core.error import DeadlineExceeded, InvalidArgument, Violation
 from trivet.core.operation import Operation
-from trivet.resilience.alarm import Alarms
+from trivet.resilience.alarm import Alarm, Alarms
 from trivet.runtime import Runtime
 
 T = TypeVar("T")
@@ -94,9 +94,15 @@ def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Hand
         until = call.arrival + allowed(default, maximum, requested_by(call))
         if until <= clock.monotonic():
             raise DeadlineExceeded
-        task = call.task = asyncio.current_task()
-        assert task is not None  # a coroutine runs in a task
-        alarm = call.deadline = call.alarm = alarms.arm(until, task)
+        alarm: Alarm | None = call.alarm
+        if alarm is not None and alarm.at == until:  # its request's, which waits for nothing else
+            alarms.rearm(alarm)
+        else:
+            running = asyncio.current_task()
+            assert running is not None  # a coroutine runs in a task
+            alarm = call.alarm = alarms.arm(until, running)
+        task = call.task = alarm.task
+        call.deadline = alarm
         try:
             return await next(call)
         except asyncio.CancelledError as cancelled:
@@ -106,6 +112,7 @@ def deadline(operation: Operation[..., Any] | None, runtime: Runtime, next: Hand
         finally:
             alarms.disarm(alarm)
             if alarm.rang:
+                alarm.rang = False  # it is heard
                 task.uncancel()  # also where the handler kept the cancellation to itself
 
     return timed

@@ -80,13 +80,17 @@ def _read(operation: Operation[..., Any], runtime: Runtime, next: Handler) -> Ha
         work = call.work = UnitOfWork(runtime, call, operation.declaration, False)
         try:
             outcome = await next(call)
-            await _account(work)
+            if work.asked:
+                await work.account()
             return outcome
         except Error as failed:
             await _account(work, failed)
             raise
         finally:
-            await work.close()
+            if work.idle:
+                work.end()
+            else:
+                await work.close()
 
     return read
 

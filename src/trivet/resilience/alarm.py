@@ -42,15 +42,16 @@ class Alarms:
     def arm(self, at: float, task: asyncio.Task[Any]) -> Alarm:
         """Cancel a task at an instant unless the alarm is disarmed before."""
         alarm = Alarm(at, self._clock, task)
-        self.rearm(alarm)
+        self._armed.add(alarm)
+        if not self._looking:
+            self._look_soon(task.get_loop())
         return alarm
 
     def rearm(self, alarm: Alarm) -> None:
-        """Set an alarm again that was disarmed."""
+        """Set an alarm again that was disarmed; harmless where it was not."""
         self._armed.add(alarm)
         if not self._looking:
-            self._looking = True
-            alarm.task.get_loop().call_later(self._tick, self._look)
+            self._look_soon(alarm.task.get_loop())
 
     def disarm(self, alarm: Alarm) -> None:
         """Forget the alarm; harmless after it rang."""
@@ -62,6 +63,10 @@ class Alarms:
             self._armed.discard(alarm)
             alarm.rang = True
             alarm.task.cancel()
-        self._looking = bool(self._armed)
-        if self._looking:
-            asyncio.get_running_loop().call_later(self._tick, self._look)
+        self._looking = False
+        if self._armed:
+            self._look_soon(asyncio.get_running_loop())
+
+    def _look_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._looking = True
+        loop.call_later(self._tick, self._look)

@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -73,7 +74,7 @@ class Sink:
         self.threshold = LEVELS[level]
         self.colour = colour
         self._lock = threading.Lock()
-        self._waiting: list[msgspec.Struct] = []
+        self._waiting: deque[msgspec.Struct] = deque()
 
     def enabled(self, level: Level) -> bool:
         """Whether lines of this level are written."""
@@ -99,10 +100,9 @@ class Sink:
 
         What `raw` writes meanwhile comes after it.
         """
-        with self._lock:
-            if not self._waiting:
-                asyncio.get_running_loop().call_soon(self.flush)
-            self._waiting.append(record)
+        if not self._waiting:  # without the lock: what others wrote meanwhile, they wrote whole
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._waiting.append(record)
 
     def flush(self) -> None:
         """Write what waits."""
@@ -111,7 +111,7 @@ class Sink:
 
     def _write_waiting(self) -> None:
         if self._waiting:
-            records, self._waiting = self._waiting, []
+            records = [self._waiting.popleft() for _ in range(len(self._waiting))]
             for lines in pieces(encoded_lines(records)):
                 self._write(lines)
 

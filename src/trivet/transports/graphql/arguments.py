@@ -7,7 +7,7 @@ not say: lengths, patterns, bounds.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from graphql.execution.values import VariableValues, get_argument_values
 
 from trivet.contracts.graphql.types import Field
 from trivet.contracts.subject import is_page_request
+from trivet.core.copying import copier_for
 from trivet.core.decode import Decoder
 from trivet.core.error import InvalidArgument, Violation
 from trivet.core.naming import camel
@@ -26,7 +27,6 @@ from trivet.transports.graphql.errors import spelled
 NO_VARIABLES = VariableValues({}, {})
 
 Given = Mapping[str, Any]
-Decode = Callable[[Given, "Cursors"], dict[str, Any]]
 
 
 class Cursors(enum.Enum):
@@ -37,37 +37,51 @@ class Cursors(enum.Enum):
     ALL = "all"
 
 
-def decoder_of(field: Field) -> Decode:
-    """Return what makes arguments for the function of a root field or an edge of coerced ones."""
-    if field.operation is not None:
-        parameters: Sequence[Parameter] = field.operation.signature.parameters
-    elif field.edge is not None:
-        parameters = field.edge.signature.parameters
-    else:
-        return lambda given, cursors: dict(given)
-    page = next((p for p in parameters if is_page_request(p.type)), None)
-    readers = [(p.name, camel(p.name), Decoder[Any](p.type)) for p in parameters if p is not page]
-    encode = msgspec.json.encode
+class Decode:
+    """Makes arguments for a function of coerced ones.
 
-    def decode(given: Given, cursors: Cursors) -> dict[str, Any]:
+    Args:
+        parameters: Of the function.
+
+    Attributes:
+        frozen: Whether nothing in the arguments can change, so that calls may share them.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        self._page = next((p.name for p in parameters if is_page_request(p.type)), None)
+        plain = [p for p in parameters if p.name != self._page]
+        self._readers = [(p.name, camel(p.name), Decoder[Any](p.type)) for p in plain]
+        self.frozen = all(copier_for(p.type) is None for p in plain)
+
+    def __call__(self, given: Given, cursors: Cursors) -> Mapping[str, Any]:
+        """Return the arguments.
+
+        Raises:
+            InvalidArgument: With everything that is wrong.
+        """
         arguments: dict[str, Any] = {}
         violations: list[Violation] = []
-        for name, shown, reader in readers:
+        for name, shown, reader in self._readers:
             if name not in given:
                 continue
             try:
-                arguments[name] = reader.json(encode(given[name]))
+                arguments[name] = reader.json(ENCODER.encode(given[name]))
             except InvalidArgument as refused:
                 violations += [spelled(violation, f"#/{shown}") for violation in refused.violations]
-        if page is not None:
-            arguments[page.name] = page_of(given, cursors, violations)
+        if self._page is not None:
+            arguments[self._page] = page_of(given, cursors, violations)
         if violations:
             raise InvalidArgument(violations=tuple(violations))
         return arguments
 
-    return decode
+
+def decoder_of(field: Field) -> Decode:
+    """Return what makes arguments for the function of a root field or an edge; one without a function takes none."""
+    function = field.operation or field.edge
+    return Decode(() if function is None else function.signature.parameters)
 
 
+ENCODER = msgspec.json.Encoder()
 TOKEN = Decoder[str](PageToken)
 
 
@@ -97,7 +111,7 @@ class Arguments:
         cursors: Which cursors its page must have.
     """
 
-    __slots__ = ("_constant", "_cursors", "_decode", "_field", "_node")
+    __slots__ = ("_constant", "_cursors", "_decode", "_field", "_made", "_node")
 
     def __init__(self, field: GraphQLField, node: FieldNode, decode: Decode, cursors: Cursors) -> None:
         self._field = field
@@ -106,6 +120,7 @@ class Arguments:
         self._cursors = cursors
         varies = any(has_variable(argument.value) for argument in node.arguments or ())
         self._constant = None if varies else get_argument_values(field, node, NO_VARIABLES)
+        self._made: Mapping[str, Any] | None = None
 
     def given(self, variables: VariableValues) -> Given:
         """Return the arguments as GraphQL coerces them.
@@ -117,14 +132,19 @@ class Arguments:
             return self._constant
         return get_argument_values(self._field, self._node, variables)
 
-    def __call__(self, variables: VariableValues) -> dict[str, Any]:
+    def __call__(self, variables: VariableValues) -> Mapping[str, Any]:
         """Return the arguments as the function takes them.
 
         Raises:
             GraphQLError: A variable is missing where a value is needed.
             InvalidArgument: With everything that is wrong.
         """
-        return self._decode(self.given(variables), self._cursors)
+        if self._made is not None:
+            return self._made
+        arguments = self._decode(self.given(variables), self._cursors)
+        if self._constant is not None and self._decode.frozen:
+            self._made = arguments
+        return arguments
 
 
 def has_variable(node: ValueNode) -> bool:

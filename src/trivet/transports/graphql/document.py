@@ -76,7 +76,7 @@ class Document:
         operations: By name; `""` for one without.
     """
 
-    __slots__ = ("__weakref__", "fragments", "node", "operations", "source", "work")
+    __slots__ = ("__weakref__", "_only", "fragments", "node", "operations", "source", "work")
 
     def __init__(self, source: str, node: DocumentNode, work: int) -> None:
         self.source = source
@@ -88,6 +88,7 @@ class Document:
             for d in node.definitions
             if isinstance(d, OperationDefinitionNode)
         }
+        self._only = next(iter(self.operations.values())) if len(self.operations) == 1 else None
 
     def operation(self, name: str | None) -> Operation:
         """Return the operation that is meant (specification, section 6.1).
@@ -96,8 +97,8 @@ class Document:
             OperationUnknown: None or several could be meant.
         """
         if not name:
-            if len(self.operations) == 1:
-                return next(iter(self.operations.values()))
+            if self._only is not None:
+                return self._only
             raise OperationUnknown(detail="The document has several operations: say operationName.")
         found = self.operations.get(name)
         if found is None:

@@ -52,15 +52,16 @@ class FieldCall(Call):
     def __init__(
         self, request: Call, operation: Operation[..., Any], step: RootStep, variables: VariableValues
     ) -> None:
-        super().__init__(
+        Call.__init__(  # as in `RestCall`
+            self,
             operation,
-            protocol=request.protocol,
-            method=request.method,
-            fields=request.fields,
-            peer=request.peer,
-            arrival=request.arrival,
-            request_id=request.request_id,
-            principal=request.principal,
+            request.protocol,
+            request.method,
+            request.peer,
+            request.arrival,
+            request.request_id,
+            request.fields,
+            request.principal,
         )
         self.tenant = request.tenant
         self.trace = request.trace
@@ -68,7 +69,7 @@ class FieldCall(Call):
         self.witness = request.witness
         self.step = step
         self.variables = variables
-        self.decode: Callable[[VariableValues], dict[str, Any]] = step.arguments
+        self.decode: Callable[[VariableValues], Mapping[str, Any]] = step.arguments
         self.targets: Sequence[tuple[Target, list[Step]]] = [(Target(), [step.key])]
         self.spread = False
         self.resumed = False
@@ -290,6 +291,7 @@ async def run_root(step: RootStep, request: Call, variables: VariableValues, ans
     assert step.handler is not None
     assert step.field.operation is not None
     call = FieldCall(request, step.field.operation.operation, step, variables)
+    call.alarm = request.alarm
     try:
         if request.idempotency_key is not None:  # one request may have several changes: each has its own place
             call.idempotency_key = f"{request.idempotency_key}\0{step.key}"
@@ -337,7 +339,10 @@ def run(
     if len(plan.steps) == 1:  # as nearly always
         return started(plan.steps[0])
     steps = map(started, plan.steps)
-    return _one_by_one(steps, answer) if plan.writes else _together(steps, answer)
+    if plan.writes:
+        return _one_by_one(steps, answer)
+    request.alarm = None  # each has a task of its own, and so an alarm
+    return _together(steps, answer)
 
 
 async def _one_by_one(started: Iterable[Coroutine[Any, Any, Answer]], answer: Answer) -> Answer:

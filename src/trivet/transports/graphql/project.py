@@ -307,7 +307,7 @@ class _Writer:
         if whole is not None:
             condition = self._stands(whole, first, name)
         elif ref.many:
-                condition = f"type({first}) in LISTS" + (f" and None not in {name}" if ref.of.required else "")
+            condition = f"type({first}) in LISTS" + (f" and None not in {name}" if ref.of.required else "")
         elif ref.of.name == "Float":
             condition = f"{first} - {name} == 0"
         else:

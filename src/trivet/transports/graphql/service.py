@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from graphql import (
@@ -43,7 +43,7 @@ MAX_INTROSPECTIONS = 64
 INTROSPECTION_BYTES = 16 * 1024 * 1024
 
 
-class Prepared(NamedTuple):
+class Prepared(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What a request asks for.
 
     Attributes:
@@ -144,8 +144,8 @@ class GraphqlService:
 
     async def execute(self, prepared: Prepared, request: Call) -> bytes:
         """Run a query or a mutation and return the whole response."""
-        operation, variables, plan = prepared
-        introspected = await self._introspect(operation, plan, variables) if plan.introspects else {}
+        plan, variables = prepared.plan, prepared.variables
+        introspected = await self._introspect(prepared.operation, plan, variables) if plan.introspects else {}
         return self.response(plan, await run(plan, request, variables, introspected, self._nodes), request)
 
     def subscribe(self, prepared: Prepared, request: Call) -> AsyncIterator[bytes]:

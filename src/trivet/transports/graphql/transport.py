@@ -151,7 +151,8 @@ class GraphqlTransport:
         except OSError:  # by `send`: the client is gone (ASGI 2.4)
             call.code = Code.CANCELLED
         finally:
-            call.finish(CLIENT_CLOSED_REQUEST, 0)
+            if call.observer is not None:  # nothing was sent to the end
+                call.finish(CLIENT_CLOSED_REQUEST, 0)
 
     async def _answer(self, call: Call) -> Outcome:
         """Read and execute a request that passed the gate."""

@@ -73,18 +73,16 @@ class RestCall(Call):
         given = fields.get(b"request-id")
         client = scope.get("client")
         self.verb: str = scope["method"]
-        Call.__init__(  # `super()` would be looked up each time
+        Call.__init__(  # `super()` would be looked up each time; names of arguments would double what this costs
             self,
             operation,
-            protocol="rest",
-            method=f"{self.verb} {path}",
-            fields=fields,
-            peer=client[0] if client else None,
-            arrival=arrival,
-            request_id=(
-                given.decode() if given is not None and REQUEST_ID.fullmatch(given) is not None else new_request_id()
-            ),
-            principal=scope.get(PRINCIPAL, ANONYMOUS),
+            "rest",
+            f"{self.verb} {path}",
+            client[0] if client else None,
+            arrival,
+            given.decode() if given is not None and REQUEST_ID.fullmatch(given) is not None else new_request_id(),
+            fields,
+            scope.get(PRINCIPAL, ANONYMOUS),
         )
         self.root: str = scope.get("root_path", "")
         self.query: bytes = scope["query_string"]

@@ -266,7 +266,7 @@ def request_ids(runtime: Runtime) -> Callable[[], str]:
         nonlocal prefix
         if not prefix:
             prefix = runtime.clock.new_id().hex
-        return f"{prefix}-{next(numbers):x}"
+        return f"{prefix}-{next(numbers)}"  # in decimal, at half of what hexadecimal takes
 
     return new
 
