@@ -2,13 +2,13 @@
 
 Trivet and its floor run on the same server, Envoy with Python inside, with one worker. What is counted is the
 processor time of all processes of a server per call, so that neither the client nor the wire matters; contenders are
-asked by turns, and ratios are those of one round. ``python -m benchmarks.rpc QUESTION PORT COUNT`` is the client.
+asked by turns, and ratios are those of one round. gRPC's own client sees beforehand that they answer the same; the
+load is made by `benchmarks.http2`, in a process of its own: ``python -m benchmarks.rpc QUESTION PORT COUNT``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -22,12 +22,14 @@ from typing import Any
 import grpc
 import msgspec
 import psutil
+import uvloop
 
+from benchmarks.apps import rpc_bare, rpc_trivet
 from benchmarks.apps import rpc_messages as messages
-from benchmarks.apps import rpc_trivet
 from benchmarks.comparison import DifferentAnswers, as_series
 from benchmarks.effort import Effort
 from benchmarks.figures import ratio, spread
+from benchmarks.http2 import connected
 from benchmarks.progress import Progress
 from benchmarks.report import Chart, Section, Target
 from benchmarks.server import ROOT, ServerFailed, environment
@@ -59,19 +61,28 @@ TITLES = {
 FASTER, OF_FLOOR = 2.0, 2.0
 
 
+def path_of(question: str) -> str:
+    """Return the path of the method that is called."""
+    return f"/{messages.SERVICE}/{METHODS[question]}"
+
+
+def request_of(question: str) -> Any:
+    """Return the message that is asked with."""
+    if question == "stream":
+        return messages.TicksRequest(count=messages.MESSAGES)
+    return messages.LevelRequest(sku="SKU-0001") if question == "unary" else messages.order()
+
+
 def asking(question: str, channel: Any) -> Callable[[], Any]:
     """Return what asks once, and returns the bytes of the answers."""
-    path = f"/{messages.SERVICE}/{METHODS[question]}"
+    path, request = path_of(question), request_of(question).SerializeToString()
     if question == "stream":
-        request = messages.TicksRequest(count=messages.MESSAGES).SerializeToString()
         ticks = channel.unary_stream(path)
 
         async def read() -> list[bytes]:
             return [each async for each in ticks(request, wait_for_ready=True)]
 
         return read
-    asked = messages.LevelRequest(sku="SKU-0001") if question == "unary" else messages.order()
-    request = asked.SerializeToString()
     call = channel.unary_unary(path)
 
     async def ask() -> list[bytes]:
@@ -82,20 +93,21 @@ def asking(question: str, channel: Any) -> Callable[[], Any]:
 
 async def drive(question: str, port: int, count: int) -> None:
     """Ask so many times, after asking a few times for warmth; waits for a line in between."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        ask = asking(question, channel)
-        await asyncio.gather(*(ask() for _ in range(min(count, 200 if question != "stream" else 2))))
-        print("ready", flush=True)
+    stream = question == "stream"
+    least = sum(map(len, rpc_bare.TICKS)) if stream else len(rpc_bare.UNARY[path_of(question)])
+    at_once = 1 if stream else AT_ONCE
+    async with connected(path_of(question), port, rpc_bare.framed(request_of(question)), least) as calls:
+        await calls.make(min(count, 2 if stream else 200), at_once)
+        say("ready")
         await asyncio.to_thread(sys.stdin.readline)
-        left = iter(range(count))
-
-        async def one() -> None:
-            for _ in left:
-                await ask()
-
-        await asyncio.gather(*(one() for _ in range(1 if question == "stream" else AT_ONCE)))
-        print("done", flush=True)
+        await calls.make(count, at_once)
+        say("done")
         await asyncio.to_thread(sys.stdin.readline)
+
+
+def say(line: str) -> None:
+    """Write a line to the parent."""
+    print(line, flush=True)
 
 
 class Peer:
@@ -280,7 +292,8 @@ class Rpc:
             name=self.name,
             title=self.title,
             about=(
-                "The same messages over gRPC, asked by one client (grpc.aio; 20 calls in flight, streams one by one). "
+                "The same messages over gRPC, asked by one client of HTTP/2 that costs little beside the servers (20 "
+                "calls in flight on one connection, streams one by one). "
                 "Counted is the processor time of the server's processes per call, in µs, and beside it how many times "
                 "Trivet's that is. Trivet answers through every policy, with an access line for each call; the others "
                 "have none. The floor sends bytes that were made beforehand."
@@ -320,9 +333,9 @@ RPC = Rpc()
 
 def main() -> None:
     """Be the client."""
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     question, port, count = sys.argv[1:]
-    asyncio.run(drive(question, int(port), int(count)))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(drive(question, int(port), int(count)))
 
 
 if __name__ == "__main__":
