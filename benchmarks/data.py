@@ -326,8 +326,8 @@ class Data:
                 "other. The driver runs a statement written by hand on an open connection of its own and its rows are "
                 "left as they are; Trivet checks who may read, borrows a connection for each statement and makes "
                 "typed, validated products. Counted is the processor time of the calling process only. Events are "
-                f"emitted {AT_ONCE} in a transaction, and each is handled in a transaction of its own that also takes "
-                "it off the outbox; the database runs on the same machine, PostgreSQL as in the tests, without fsync."
+                f"emitted {AT_ONCE} in a transaction, and handled in transactions that also take them off the outbox; "
+                "the database runs on the same machine, PostgreSQL as in the tests, without fsync."
             ),
             columns=["what", "driver, CPU µs", "Trivet, CPU µs", "driver = 1", "range", "events/s"],
             rows=table,

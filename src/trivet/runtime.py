@@ -21,9 +21,10 @@ from trivet.core.resource import Elsewhere, Resource
 from trivet.data.database import Accounting, Database
 from trivet.data.record import MemoryRecord
 from trivet.messaging.backlog import Counter
-from trivet.messaging.dispatcher import Dispatcher
+from trivet.messaging.dispatcher import Dispatcher, DispatcherOptions
 from trivet.messaging.feed import Feed
 from trivet.messaging.freshness import Freshness
+from trivet.messaging.hands import Sharing
 from trivet.messaging.metrics import BacklogMetrics, DeliveryMetrics, ViewMetrics
 from trivet.messaging.outbox import Outbox
 from trivet.messaging.prune import Pruner
@@ -216,7 +217,7 @@ class Runtime:
 
     async def _open_messaging(self, database: Database, runner: Runner) -> None:
         observer = DeliveryMetrics(self.metrics, self.log)
-        self.outbox = Outbox(self.subscribers)
+        self.outbox = Outbox(self.subscribers, database.dialect)
         self.feed = Feed(self.stores[0], self.subscribers.names, clock=self.clock)
         watcher = BacklogMetrics(self.metrics, self.subscribers.ids)
         counting = asyncio.create_task(Counter(self.stores, self.clock, watcher).run(), name="trivet-backlog")
@@ -225,12 +226,20 @@ class Runtime:
         if self.freshness.views:
             looking = asyncio.create_task(self.freshness.run(database), name="trivet-freshness")
             self._stack.push_async_callback(_cancelled, looking)
+        told = self.settings.events
+        options = DispatcherOptions(concurrency=told.concurrency, sharing=Sharing(most=told.together))
         for store in self.stores:
             pruner = Pruner(store, self.subscribers.ids, self.clock, inbox=self.sharded)
             pruning = asyncio.create_task(pruner.run(), name="trivet-pruner")
             self._stack.push_async_callback(_cancelled, pruning)
             dispatcher = Dispatcher(
-                store, self.subscribers, runner, clock=self.clock, observer=observer, inbox=self.sharded
+                store,
+                self.subscribers,
+                runner,
+                clock=self.clock,
+                observer=observer,
+                options=options,
+                inbox=self.sharded,
             )
             self._stack.push_async_callback(dispatcher.stop, self.settings.server.close_timeout)
             self.dispatchers.append(dispatcher)

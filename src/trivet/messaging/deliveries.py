@@ -1,28 +1,35 @@
 """What happens to a delivery: claimed under a lease, then settled, tried again, buried or replayed.
 
-Of each queue (subscriber and aggregate) only the first delivery is ever claimed, and one at a time, so a queue keeps
-its order and one that fails holds up nobody else. A delivery that is due and blocked is put off until the one before it
-is settled: whoever settled that one promotes it, with the next claim.
+Of each queue (subscriber and aggregate) only the first deliveries are ever claimed, all of them by one holder, so a
+queue keeps its order and one that fails holds up nobody else. A delivery that is due and blocked is put off until the
+one before it is settled: whoever settled that one promotes it, with the next claim.
 
-Where transactions write side by side, claims lock what they look at and pass by what others have locked. Two things
-keep a delivery from being put off by one process while another one frees it: that it is blocked is decided again once
-it is locked, by a statement of its own; and to promote is to write the row, which waits for whoever has it locked, in a
-transaction that began after the settling one was committed.
+Where transactions write side by side, claims lock what they take and pass by what others have locked. Three things keep
+that exact: what somebody else took between the look and the lock is not due any more, and those behind it in its queue
+are let go with it; that a delivery is to be put off is decided again once it is locked, by a statement of its own; and
+to promote is to write the row, which waits for whoever has it locked, in a transaction that began after the settling
+one was committed.
+
+A claim takes the same few statements however many deliveries it finds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from trivet.core.shape import Struct
-from trivet.data.database import Session
+from trivet.data.database import Dialect, Row, Session
+from trivet.messaging.hands import Near, deal
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.outbox import MESSAGE_COLUMNS, message_of
 from trivet.messaging.tables import tables
 
 if TYPE_CHECKING:
     from trivet.data.statement import Statement
+
+WINDOW = 500
+"""How many due deliveries one claim looks at."""
 
 PUT_OFF = 20_000_000
 """For how many microseconds a blocked delivery is put off; settling the one before it ends that at once, unless the
@@ -74,12 +81,22 @@ class Batch(Struct):
     """What one claim found.
 
     Attributes:
-        claimed: Deliveries to handle now.
+        hands: Deliveries to handle now; those of one hand one after the other.
         blocked: How many were due but have to wait for an earlier one.
     """
 
-    claimed: tuple[Claimed, ...]
-    blocked: int
+    hands: tuple[tuple[Claimed, ...], ...] = ()
+    blocked: int = 0
+
+    @property
+    def claimed(self) -> tuple[Claimed, ...]:
+        """All of them."""
+        return tuple(claimed for hand in self.hands for claimed in hand)
+
+
+def one(subscriber: str) -> int:
+    """Return that each delivery has a hand of its own."""
+    return 1
 
 
 class Deliveries:
@@ -87,10 +104,12 @@ class Deliveries:
 
     Args:
         subscribers: Their ids; deliveries of others are left to other processes.
+        dialect: Of the database.
     """
 
-    def __init__(self, subscribers: Sequence[str]) -> None:
-        self._sql = _statements(tuple(subscribers))
+    def __init__(self, subscribers: Sequence[str], dialect: Dialect) -> None:
+        self._dialect: Dialect = dialect
+        self._sql = _statements(tuple(subscribers), dialect)
 
     async def next_due(self, session: Session) -> int | None:
         """Return when the next delivery is due, ``None`` when there is none; only reads."""
@@ -101,40 +120,56 @@ class Deliveries:
         self,
         session: Session,
         now: int,
-        limit: int,
+        hands: int,
         lease: str,
         until: Callable[[str, Message], int],
-        freed: Sequence[Queue] = (),
+        freed: Iterable[Queue] = (),
+        size: Callable[[str], int] = one,
+        window: int = WINDOW,
     ) -> Batch:
-        """Claim due deliveries, at most one of each queue.
+        """Claim due deliveries; those of one queue are in one hand, in their order.
 
         Args:
             session: A writing session; the caller commits.
             now: The present instant.
-            limit: How many at most.
+            hands: How many there are to fill.
             lease: A token that was never used before.
             until: Returns when the lease of a delivery ends, from its subscriber and message.
             freed: Queues of which a delivery was settled or buried since.
+            size: Returns how many deliveries of a subscriber go into one hand.
+            window: How many due deliveries to look at.
         """
-        if freed:
-            await session.execute_many(self._sql.promote, [(now, subscriber, queue) for subscriber, queue in freed])
-        rows = await session.fetch(self._sql.due, (now, limit))
-        claimed: list[Claimed] = []
-        changes: list[tuple[str, int, int, int]] = []
-        for id, subscriber, queue, attempts, blocked, *columns in rows:
-            if blocked:
-                continue
-            message = message_of(tuple(columns))
-            claimed.append(
-                Claimed(id=id, subscriber=subscriber, queue=queue, attempts=attempts + 1, lease=lease, message=message)
-            )
-            changes.append((lease, until(subscriber, message), attempts + 1, id))
-        if changes:
-            await session.execute_many(self._sql.claim, changes)
-        if len(claimed) < len(rows):  # others may be blocked behind these, and free ones behind all of them
-            waiting = await session.fetch(self._sql.waiting, (now,))
-            await session.execute_many(self._sql.put_off, [(now + PUT_OFF, id, now) for (id,) in waiting])
-        return Batch(claimed=tuple(claimed), blocked=len(rows) - len(claimed))
+        await self._promote(session, now, freed, size)
+        near = [
+            Near(id=id, subscriber=subscriber, queue=queue, attempts=attempts)
+            for id, subscriber, queue, attempts in await session.fetch(self._sql.near, (now, window))
+        ]
+        dealt = deal(near, hands, size)
+        ids = [each.id for hand in dealt for each in hand]
+        if not ids:
+            return Batch()
+        rows = {row[0]: row for row in await session.fetch(self._sql.take, (self._listed(ids), now))}
+        claimed = tuple(hand for near in dealt if (hand := tuple(_held(near, rows, lease))))
+        ends: dict[int, list[int]] = {}
+        for each in (each for hand in claimed for each in hand):
+            ends.setdefault(until(each.subscriber, each.message), []).append(each.id)
+        for end, those in ends.items():
+            await session.execute(self._sql.claim, (lease, end, self._listed(those)))
+        count = sum(map(len, claimed))
+        if count < len(ids):  # others may be blocked behind these, and free ones behind all of them
+            waiting = [id for (id,) in await session.fetch(self._sql.waiting, (now,))]
+            if waiting:
+                await session.execute(self._sql.put_off, (now + PUT_OFF, self._listed(waiting), now))
+        return Batch(hands=claimed, blocked=len(ids) - count)
+
+    async def _promote(self, session: Session, now: int, freed: Iterable[Queue], size: Callable[[str], int]) -> None:
+        queues = [(subscriber, queue, size(subscriber)) for subscriber, queue in dict.fromkeys(freed)]
+        if not queues:
+            return
+        if self._dialect == "postgresql":
+            await session.execute(self._sql.promote, (now, *map(list, zip(*queues, strict=True))))
+        else:
+            await session.execute_many(self._sql.promote, [(now, *queue) for queue in queues])
 
     async def renew(self, session: Session, claimed: Claimed, until: int) -> None:
         """Move the end of a lease.
@@ -145,14 +180,39 @@ class Deliveries:
         if await session.execute(self._sql.renew, (until, claimed.id, claimed.lease)) != 1:
             raise LeaseLost
 
-    async def settle(self, session: Session, claimed: Claimed) -> None:
-        """Remove the delivery in the transaction of its handler; its queue is freed.
+    async def check(self, session: Session, claimed: Sequence[Claimed]) -> None:
+        """Return when the leases of deliveries of one claim have not ended, as far as that can be seen.
 
         Raises:
-            LeaseLost: The lease ended before; the transaction must not commit.
+            LeaseLost: One ended.
         """
-        if await session.execute(self._sql.settle, (claimed.id, claimed.lease)) != 1:
+        ids = self._listed([each.id for each in claimed])
+        [(count,)] = await session.fetch(self._sql.check, (ids, claimed[0].lease))
+        if count != len(claimed):
             raise LeaseLost
+
+    async def settle(self, session: Session, claimed: Sequence[Claimed]) -> None:
+        """Remove deliveries of one claim in the transaction of their handlers; their queues are freed.
+
+        Raises:
+            LeaseLost: A lease ended before; the transaction must not commit.
+        """
+        ids = self._listed([each.id for each in claimed])
+        if await session.execute(self._sql.settle, (ids, claimed[0].lease)) != len(claimed):
+            raise LeaseLost
+
+    async def give_back(self, session: Session, claimed: Sequence[Claimed], due: int, *, tried: bool) -> None:
+        """End the leases of deliveries of one claim that were not handled; what somebody else has by now is theirs.
+
+        Args:
+            session: A writing session; the caller commits.
+            claimed: Which ones.
+            due: When they can be claimed again.
+            tried: Whether an attempt began; then they are handled alone from now on.
+        """
+        taken_back = 0 if tried else 1
+        ids = self._listed([each.id for each in claimed])
+        await session.execute(self._sql.give_back, (due, taken_back, ids, claimed[0].lease))
 
     async def again(
         self, session: Session, claimed: Claimed, due: int, attempts: int, error: BaseException | None
@@ -175,6 +235,34 @@ class Deliveries:
         if await session.execute(self._sql.bury, (now, _text_of(error), claimed.id, claimed.lease)) != 1:
             raise LeaseLost
 
+    def _listed(self, ids: Sequence[int]) -> Any:
+        from trivet.data.statement import list_value
+
+        return list_value(ids, self._dialect)
+
+
+def _held(near: Sequence[Near], rows: dict[int, Row], lease: str) -> list[Claimed]:
+    """Return those of a hand that were taken, of each queue as far as none is missing before them."""
+    held: list[Claimed] = []
+    ended: set[str] = set()
+    for each in sorted(near, key=lambda each: each.id):
+        row = rows.get(each.id)
+        if row is None or row[2] or each.queue in ended:
+            ended.add(each.queue)
+            continue
+        _, attempts, _, *columns = row
+        held.append(
+            Claimed(
+                id=each.id,
+                subscriber=each.subscriber,
+                queue=each.queue,
+                attempts=attempts + 1,
+                lease=lease,
+                message=message_of(tuple(columns)),
+            )
+        )
+    return held
+
 
 def _text_of(error: BaseException | None) -> str | None:
     return None if error is None else f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
@@ -187,21 +275,24 @@ def quoted(name: str) -> str:
 
 class _Statements(Struct):
     next_due: Statement
-    due: Statement
+    near: Statement
+    take: Statement
     waiting: Statement
     claim: Statement
     put_off: Statement
     renew: Statement
+    check: Statement
     settle: Statement
     promote: Statement
+    give_back: Statement
     again: Statement
     bury: Statement
 
 
-def _statements(subscribers: tuple[str, ...]) -> _Statements:
+def _statements(subscribers: tuple[str, ...], dialect: Dialect) -> _Statements:
     import sqlalchemy as sa
 
-    from trivet.data.statement import Statement
+    from trivet.data.statement import Statement, any_of
 
     outbox, delivery = tables().outbox, tables().delivery
     bind = sa.bindparam
@@ -209,17 +300,24 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
     alive = d.dead_time.is_(None)
     # Constants, and joined to nothing, so that no engine prefers the queue's index to the one in order of `due`.
     ours = (d.subscriber + sa.literal_column("''")).in_([sa.literal_column(quoted(s)) for s in subscribers])
+    due = d.due <= bind("now")
     held = sa.and_(d.id == bind("of"), d.lease == bind("held"))
-    before = (
-        sa.exists()
-        .where(
-            earlier.c.subscriber == d.subscriber,
-            earlier.c.aggregate == d.aggregate,
-            earlier.c.id < d.id,
-            earlier.c.dead_time.is_(None),
+    these = any_of(d.id, "ids", dialect)
+    of_the_claim = sa.and_(these, d.lease == bind("held"))
+
+    def before(*more: Any) -> Any:
+        return (
+            sa.exists()
+            .where(
+                earlier.c.subscriber == d.subscriber,
+                earlier.c.aggregate == d.aggregate,
+                earlier.c.id < d.id,
+                earlier.c.dead_time.is_(None),
+                *more,
+            )
+            .correlate(delivery)
         )
-        .correlate(delivery)
-    )
+
     running = (  # one that comes later by its number and was committed earlier
         sa.exists()
         .where(
@@ -232,29 +330,32 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
         )
         .correlate(delivery)
     )
-    blocked = sa.or_(before, running)
-    first = delivery.alias("first")
+    blocked = sa.or_(before(), running)
+    blocked_by_others = sa.or_(before(sa.not_(any_of(earlier.c.id, "ids", dialect))), running)
     return _Statements(
         next_due=Statement(sa.select(d.due).where(alive, ours).order_by(d.due, d.id).limit(sa.literal_column("1")), ()),
-        due=Statement(
+        near=Statement(
+            sa.select(d.id, d.subscriber, d.aggregate, d.attempts)
+            .where(alive, ours, due)
+            .order_by(d.due, d.id)
+            .limit(bind("limit", type_=sa.Integer)),
+            ("now", "limit"),
+        ),
+        take=Statement(
             sa.select(
                 d.id,
-                d.subscriber,
-                d.aggregate,
                 d.attempts,
-                blocked.label("blocked"),
+                blocked_by_others.label("blocked"),
                 *(outbox.c[name].label(f"message_{name}") for name in MESSAGE_COLUMNS),
             )
             .join_from(delivery, outbox, outbox.c.position == d.position)
-            .where(alive, ours, d.due <= bind("now"))
-            .order_by(d.due, d.id)
-            .limit(bind("limit", type_=sa.Integer))
+            .where(these, alive, due)
             .with_for_update(of=delivery, skip_locked=True),
-            ("now", "limit"),
+            ("ids", "now"),
         ),
         waiting=Statement(
             sa.select(d.id)
-            .where(alive, ours, d.due <= bind("now"), blocked)
+            .where(alive, ours, due, blocked)
             .order_by(d.due, d.id)
             .limit(sa.literal_column(str(PUT_OFF_MAX)))
             .with_for_update(of=delivery, skip_locked=True),
@@ -262,32 +363,23 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
         ),
         claim=Statement(
             sa.update(delivery)
-            .values(lease=bind("lease"), due=bind("due"), attempts=bind("attempts"))
-            .where(d.id == bind("of")),
-            ("lease", "due", "attempts", "of"),
+            .values(lease=bind("held"), due=bind("end"), attempts=d.attempts + sa.literal_column("1"))
+            .where(these),
+            ("held", "end", "ids"),
         ),
         put_off=Statement(
-            sa.update(delivery).values(due=bind("later")).where(d.id == bind("of"), d.lease.is_(None), blocked),
-            ("later", "of", "now"),
+            sa.update(delivery).values(due=bind("later")).where(these, d.lease.is_(None), blocked),
+            ("later", "ids", "now"),
         ),
         renew=Statement(sa.update(delivery).values(due=bind("due")).where(held), ("due", "of", "held")),
-        settle=Statement(sa.delete(delivery).where(held), ("of", "held")),
-        promote=Statement(
+        check=Statement(sa.select(sa.func.count()).select_from(delivery).where(of_the_claim), ("ids", "held")),
+        settle=Statement(sa.delete(delivery).where(of_the_claim), ("ids", "held")),
+        promote=_promote(dialect),
+        give_back=Statement(
             sa.update(delivery)
-            .values(due=sa.case((d.due > bind("now"), bind("now")), else_=d.due))
-            .where(
-                d.id
-                == sa.select(sa.func.min(first.c.id))
-                .where(
-                    first.c.subscriber == bind("subscriber"),
-                    first.c.aggregate == bind("queue"),
-                    first.c.dead_time.is_(None),
-                )
-                .scalar_subquery(),
-                d.lease.is_(None),
-                d.attempts == sa.literal_column("0"),  # one that waits to be tried again goes on waiting
-            ),
-            ("now", "subscriber", "queue"),
+            .values(due=bind("due"), lease=None, attempts=d.attempts - bind("taken_back", type_=sa.Integer))
+            .where(of_the_claim),
+            ("due", "taken_back", "ids", "held"),
         ),
         again=Statement(
             sa.update(delivery)
@@ -299,4 +391,45 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
             sa.update(delivery).values(dead_time=bind("now"), last_error=bind("error"), lease=None).where(held),
             ("now", "error", "of", "held"),
         ),
+    )
+
+
+def _promote(dialect: Dialect) -> Statement:
+    """Return what makes the first deliveries of queues due: on PostgreSQL of many at once."""
+    import sqlalchemy as sa
+
+    from trivet.data.statement import Statement
+
+    delivery = tables().delivery
+    d, bind, first = delivery.c, sa.bindparam, delivery.alias("first")
+    freed: Any = (
+        sa.func.unnest(
+            bind("subscriber", type_=sa.ARRAY(sa.Text)),
+            bind("queue", type_=sa.ARRAY(sa.Text)),
+            bind("count", type_=sa.ARRAY(sa.Integer)),
+        )
+        .table_valued("subscriber", "queue", "count", name="freed")
+        .render_derived()
+    )
+    many = dialect == "postgresql"
+    of = freed.c if many else {name: bind(name) for name in ("subscriber", "queue", "count")}
+    ids: Any = (
+        sa.select(first.c.id)
+        .where(first.c.subscriber == of["subscriber"], first.c.aggregate == of["queue"], first.c.dead_time.is_(None))
+        .order_by(first.c.id)
+        .limit(of["count"])
+    )
+    if many:
+        firsts = ids.lateral("firsts")
+        ids = sa.select(firsts.c.id).select_from(sa.join(freed, firsts, sa.true()))
+    return Statement(
+        sa.update(delivery)
+        .values(due=sa.case((d.due > bind("now"), bind("now")), else_=d.due))
+        .where(
+            d.id.in_(ids),
+            d.lease.is_(None),
+            # one that failed goes on waiting to be tried again
+            sa.or_(d.attempts == sa.literal_column("0"), d.last_error.is_(None)),
+        ),
+        ("now", "subscriber", "queue", "count"),
     )

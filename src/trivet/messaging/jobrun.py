@@ -102,12 +102,12 @@ class JobRun:
             await jobs.report(session, self._claimed.message.id, self._said)
 
     async def _succeed(self, session: Session, result: bytes) -> None:
-        await self._deliveries.settle(session, self._claimed)
+        await self._deliveries.settle(session, (self._claimed,))
         await self._report(session)
         await jobs.succeed(session, self._claimed.message.id, result, self._clock.now())
 
     async def _fail(self, session: Session, error: Exception) -> None:
-        await self._deliveries.settle(session, self._claimed)
+        await self._deliveries.settle(session, (self._claimed,))
         await self._report(session)
         await jobs.fail(session, self._claimed.message.id, error, self._clock.now())
 

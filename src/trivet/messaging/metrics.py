@@ -26,6 +26,11 @@ class DeliveryMetrics:
         self._seconds = metrics.histogram(
             "trivet_delivery_seconds", "Time that a handler took for one delivery.", ["subscriber"]
         )
+        self._transactions = metrics.counter(
+            "trivet_delivery_transactions_total",
+            "Transactions of handlers; those that were parted held several deliveries and kept none of them.",
+            ["subscriber", "outcome"],
+        )
         self._lag = metrics.gauge(
             "trivet_delivery_lag_seconds", "How long the delivery that waits longest has been due."
         ).bind()
@@ -34,6 +39,17 @@ class DeliveryMetrics:
         """Count a handler that took effect."""
         self._deliveries.bind(subscriber, "delivered").inc()
         self._seconds.bind(subscriber).observe(seconds)
+
+    def committed(self, subscriber: str, count: int) -> None:
+        """Count a transaction; over `trivet_deliveries_total` that says how many deliveries share one."""
+        self._transactions.bind(subscriber, "committed").inc()
+
+    def parted(self, subscriber: str, error: BaseException | None) -> None:
+        """Count a transaction of several deliveries of which nothing was kept."""
+        self._transactions.bind(subscriber, "parted").inc()
+        self._log.warning(
+            "deliveries could not be committed together, each is tried alone", subscriber=subscriber, error=error
+        )
 
     def retried(self, subscriber: str, attempts: int, error: BaseException) -> None:
         """Count a handler that failed and will be tried again."""

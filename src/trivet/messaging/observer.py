@@ -11,6 +11,12 @@ class Observer(Protocol):
     def delivered(self, subscriber: str, seconds: float) -> None:
         """A handler took effect, so many seconds after it began."""
 
+    def committed(self, subscriber: str, count: int) -> None:
+        """So many deliveries took effect in one transaction."""
+
+    def parted(self, subscriber: str, error: BaseException | None) -> None:
+        """Deliveries that shared a transaction could not be committed together, and are handled one by one."""
+
     def retried(self, subscriber: str, attempts: int, error: BaseException) -> None:
         """A handler failed and will be tried again."""
 
@@ -31,6 +37,12 @@ class Silent:
     """Counts and logs nothing."""
 
     def delivered(self, subscriber: str, seconds: float) -> None:
+        """Ignore it."""
+
+    def committed(self, subscriber: str, count: int) -> None:
+        """Ignore it."""
+
+    def parted(self, subscriber: str, error: BaseException | None) -> None:
         """Ignore it."""
 
     def retried(self, subscriber: str, attempts: int, error: BaseException) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from trivet.core.principal import Principal
 from trivet.core.shape import Struct
 from trivet.core.tolerant import tolerant
-from trivet.data.database import Row, Session
+from trivet.data.database import Dialect, Row, Session
 from trivet.messaging import jobs
 from trivet.messaging.horizon import next_position
 from trivet.messaging.message import Message, MessageKind
@@ -42,6 +42,9 @@ MESSAGE_COLUMNS = (
 )
 """The columns that :func:`values_of` fills and :func:`message_of` reads, in their order."""
 
+DELIVERY_COLUMNS = ("subscriber", "position", "aggregate", "due")
+"""The columns of a delivery that is new."""
+
 KINDS = {kind.value: kind for kind in MessageKind}
 _encode_principal = msgspec.json.Encoder().encode
 _decode_principal = tolerant(Principal)
@@ -52,27 +55,43 @@ class Outbox:
 
     Args:
         subscribers: Who gets which message.
+        dialect: Of the database.
     """
 
-    def __init__(self, subscribers: Subscribers) -> None:
+    def __init__(self, subscribers: Subscribers, dialect: Dialect) -> None:
         self._subscribers = subscribers
-        self._sql = _statements()
+        self._dialect: Dialect = dialect
 
     async def store(self, session: Session, messages: Sequence[Message]) -> None:
         """Add messages and their deliveries to the session's transaction; a job gets its status as well.
 
-        The caller commits, and then wakes the dispatcher.
+        On PostgreSQL that is one statement, however many messages there are. The caller commits, and then wakes the
+        dispatcher.
         """
-        deliveries: list[tuple[Any, ...]] = []
+        if self._dialect == "postgresql":
+            deliveries = [
+                (subscriber, str(message.id), queue_of(message), micros(message.create_time))
+                for message in messages
+                for subscriber in self._subscribers.of(message)
+            ]
+            columns = [*zip(*map(values_of, messages), strict=True), *zip(*deliveries, strict=True)]
+            columns += [()] * (len(MESSAGE_COLUMNS) + len(DELIVERY_COLUMNS) - len(columns))
+            await session.execute(_store_all(), columns)
+        else:
+            await self._store_each(session, messages)
         for message in messages:
-            [(position,)] = await session.fetch(self._sql.store, values_of(message))
-            due = micros(message.create_time)
-            queue = queue_of(message)
-            deliveries += [(subscriber, position, queue, due) for subscriber in self._subscribers.of(message)]
             if message.kind is MessageKind.JOB:
                 await jobs.create(session, message)
+
+    async def _store_each(self, session: Session, messages: Sequence[Message]) -> None:
+        """Do so message by message, where a statement is no round trip."""
+        deliveries: list[tuple[Any, ...]] = []
+        for message in messages:
+            [(position,)] = await session.fetch(_statements().store, values_of(message))
+            queue, due = queue_of(message), micros(message.create_time)
+            deliveries += [(subscriber, position, queue, due) for subscriber in self._subscribers.of(message)]
         if deliveries:
-            await session.execute_many(self._sql.deliver, deliveries)
+            await session.execute_many(_statements().deliver, deliveries)
 
 
 def queue_of(message: Message) -> str:
@@ -145,6 +164,42 @@ def _statements() -> _Statements:
                 due=bind("due"),
                 attempts=sa.literal_column("0"),
             ),
-            ("subscriber", "position", "aggregate", "due"),
+            DELIVERY_COLUMNS,
         ),
+    )
+
+
+@cache
+def _store_all() -> Statement:
+    """Return what stores many messages and their deliveries on PostgreSQL, from one array for each column.
+
+    Both are numbered in the order in which they are given. A delivery names its message by its id.
+    """
+    import sqlalchemy as sa
+
+    from trivet.data.statement import Statement, compiler
+
+    outbox, delivery, dialect = tables().outbox, tables().delivery, compiler("postgresql")
+
+    def arrays(table: sa.Table, names: Sequence[str], prefix: str, **types: str) -> str:
+        kinds = {name: types.get(name) or table.c[name].type.compile(dialect) for name in names}
+        given = ", ".join(f"CAST(:{prefix}_{name} AS {kind}[])" for name, kind in kinds.items())
+        called = f"given ({', '.join(names)}, place)"
+        return f"SELECT * FROM unnest({given}) WITH ORDINALITY AS {called} ORDER BY place"  # noqa: S608 - names of our own
+
+    columns = ", ".join(MESSAGE_COLUMNS)
+    stored = (
+        f"INSERT INTO trivet.trivet_outbox (position, {columns}) "  # noqa: S608 - names of our own
+        f"SELECT {next_position().compile(dialect=dialect)}, {columns} "
+        f"FROM ({arrays(outbox, MESSAGE_COLUMNS, 'message')}) AS message RETURNING id, position"
+    )
+    clause = sa.text(
+        f"WITH stored AS ({stored}) "  # noqa: S608 - names of our own
+        "INSERT INTO trivet.trivet_delivery (subscriber, position, aggregate, due, attempts) "
+        "SELECT delivery.subscriber, stored.position, delivery.aggregate, delivery.due, 0 "
+        f"FROM ({arrays(delivery, DELIVERY_COLUMNS, 'delivery', position='TEXT')}) AS delivery "
+        "JOIN stored ON stored.id = delivery.position ORDER BY delivery.place"
+    )
+    return Statement(
+        clause, [*(f"message_{name}" for name in MESSAGE_COLUMNS), *(f"delivery_{name}" for name in DELIVERY_COLUMNS)]
     )

@@ -102,6 +102,14 @@ class Subscribers:
         """Return the operation, ``None`` when this process has none of that name."""
         return self._requests.get(subscriber)
 
+    def seconds(self, subscriber: str, message: Message) -> float:
+        """Return how long the subscriber may take for the message; nothing where this process does not know it."""
+        if message.kind is MessageKind.EVENT:
+            target = self.event(subscriber, message.type)
+            return target.seconds if target else 0.0
+        request = self.request(subscriber)
+        return request.seconds if request else 0.0
+
 
 def check(modules: Sequence[Module]) -> list[Fault]:
     """Return what is wrong with the subscriptions of an app."""

@@ -313,6 +313,20 @@ class GraphqlSettings(Struct):
     automatic: bool = True
 
 
+class EventSettings(Struct):
+    """How events and requests for later are delivered.
+
+    Attributes:
+        concurrency: How many transactions of handlers one worker has open at a time; each holds a connection, so more
+            than `database.pool_size` only wait for one.
+        together: How many events one handler may get in one transaction, as long as it is quick; 1 gives each event a
+            transaction of its own.
+    """
+
+    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 16
+    together: Annotated[int, Meta(ge=1, le=50)] = 50
+
+
 class LogSettings(Struct):
     """What is written to standard output.
 
@@ -364,6 +378,7 @@ class Settings(Struct):
         compression: Whether answers are compressed for callers that ask for it.
         cors: Pages of which other origins may call this app from a browser.
         graphql: How GraphQL is served, and what a document may ask for.
+        events: How events and requests for later are delivered.
         log: What is written to standard output.
         telemetry: What is measured and sent elsewhere.
         identity: Who callers are.
@@ -382,6 +397,7 @@ class Settings(Struct):
     compression: CompressionSettings = CompressionSettings()
     cors: CorsSettings = CorsSettings()
     graphql: GraphqlSettings = GraphqlSettings()
+    events: EventSettings = EventSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     identity: IdentitySettings = IdentitySettings()

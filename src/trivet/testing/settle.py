@@ -20,7 +20,7 @@ async def settle(service: Service, timeout: float) -> None:
     runtime = service.runtime
     if runtime.database is None or not runtime.subscribers.ids:
         return
-    deliveries = Deliveries(runtime.subscribers.ids)
+    deliveries = Deliveries(runtime.subscribers.ids, runtime.database.dialect)
     try:
         async with asyncio.timeout(timeout):
             while True:

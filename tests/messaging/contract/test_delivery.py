@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from datetime import timedelta
 from typing import Any
 
-from tests.messaging.contract.world import Happened, Other, SimpleRunner, World, drained, until
+from tests.messaging.contract.world import Happened, Other, SimpleRunner, SimpleTransaction, World, drained, until
 from trivet.core.module import Module
 from trivet.core.principal import Principal
 from trivet.data.database import Contention, Database
@@ -330,7 +330,7 @@ async def test_a_message_that_kills_its_process_each_time_is_a_dead_letter_in_th
     world = World(database, shop)
     await world.create()
     await world.emit(Happened(thing="poison"))
-    deliveries = Deliveries(world.subscribers.ids)
+    deliveries = Deliveries(world.subscribers.ids, database.dialect)
     for number in range(12):  # claimed, and never heard of again
         now = micros(world.clock.now())
         async with world.writing() as session:
@@ -396,9 +396,13 @@ async def test_a_runner_that_does_not_settle_is_told_so(database: Database) -> N
     @shop.on(Happened)
     async def bill(ctx: Any, event: Happened) -> None: ...
 
-    class Forgetful(SimpleRunner):
-        async def event(self, *args: Any) -> None:
+    class Forgetful(SimpleTransaction):
+        async def commit(self, settle: Settle) -> None:
             return None
+
+    class Runner(SimpleRunner):
+        def transaction(self, *, shared: bool) -> SimpleTransaction:
+            return Forgetful(database, shared)
 
     world = World(database, shop)
     await world.create()
@@ -407,7 +411,7 @@ async def test_a_runner_that_does_not_settle_is_told_so(database: Database) -> N
     async def retried() -> bool:
         return world.observer.counts["retried"] > 0
 
-    async with world.dispatching(Forgetful(database)):
+    async with world.dispatching(Runner(database)):
         await until(retried)
     assert "settle" in str(world.observer.errors[0])
 

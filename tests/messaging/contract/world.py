@@ -21,13 +21,14 @@ from trivet.core.operation import Operation
 from trivet.core.principal import Principal
 from trivet.data import keys
 from trivet.data.database import Database, Session
+from trivet.data.savepoint import Savepoint
 from trivet.data.statement import Statement
 from trivet.messaging.dispatcher import Dispatcher, DispatcherOptions
 from trivet.messaging.feed import Feed
 from trivet.messaging.message import Message, MessageKind
 from trivet.messaging.outbox import Outbox
 from trivet.messaging.retry import RetryPolicy
-from trivet.messaging.runner import Progress, Settle
+from trivet.messaging.runner import Check, Progress, Settle
 from trivet.messaging.subscribers import Subscribers
 from trivet.messaging.tables import tables
 
@@ -92,9 +93,25 @@ class Shifted(SystemClock):
 class Unit:
     """What a handler of this suite can do: record an effect in the transaction that settles its delivery."""
 
-    def __init__(self, database: Database, subscriber: str) -> None:
-        self._database = database
+    def __init__(self, session: Callable[[], Session], subscriber: str) -> None:
+        self._session = session
         self._subscriber = subscriber
+
+    @property
+    def session(self) -> Session:
+        return self._session()
+
+    async def record(self, thing: str, number: int = 0) -> None:
+        await self.session.execute(INSERT, (self._subscriber, thing, number))
+
+
+class SimpleTransaction:
+    """Handlers with a `Unit` each, in one transaction, and each on a savepoint where there may be several."""
+
+    def __init__(self, database: Database, shared: bool) -> None:
+        self.outward = False
+        self._database = database
+        self._shared = shared
         self._session: Session | None = None
 
     @property
@@ -103,8 +120,24 @@ class Unit:
             self._session = self._database.session(write=True)
         return self._session
 
-    async def record(self, thing: str, number: int = 0) -> None:
-        await self.session.execute(INSERT, (self._subscriber, thing, number))
+    async def begin(self, check: Check) -> None:
+        await check(self.session)
+
+    async def handle(self, subscription: Subscription, event: Event, message: Message) -> None:
+        if not self._shared:
+            await subscription.handler(Unit(lambda: self.session, subscription.id), event)
+            return
+        savepoint = Savepoint(self.session)
+        try:
+            await subscription.handler(Unit(lambda: savepoint, subscription.id), event)
+        except BaseException as error:
+            await savepoint.leave(error)
+            raise
+        await savepoint.leave(None)
+
+    async def commit(self, settle: Settle) -> None:
+        await settle(self.session)
+        await self.session.commit()
 
     async def close(self) -> None:
         if self._session is not None:
@@ -117,23 +150,20 @@ class SimpleRunner:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def event(self, subscription: Subscription, event: Event, message: Message, settle: Settle) -> None:
-        await self._run(subscription.id, settle, subscription.handler, event)
+    def transaction(self, *, shared: bool) -> SimpleTransaction:
+        return SimpleTransaction(self._database, shared)
 
     async def command(self, operation: Operation[..., Any], message: Message, settle: Settle) -> None:
-        await self._run(operation.id, settle, operation.handler, **msgspec.json.decode(message.payload))
+        transaction = SimpleTransaction(self._database, shared=False)
+        unit = Unit(lambda: transaction.session, operation.id)
+        try:
+            await operation.handler(unit, **msgspec.json.decode(message.payload))
+            await transaction.commit(settle)
+        finally:
+            await transaction.close()
 
     async def job(self, operation: Operation[..., Any], message: Message, progress: Progress) -> bytes:
         return msgspec.json.encode(await operation.handler(progress, **msgspec.json.decode(message.payload)))
-
-    async def _run(self, id: str, settle: Settle, handler: Any, *args: Any, **kwargs: Any) -> None:
-        unit = Unit(self._database, id)
-        try:
-            await handler(unit, *args, **kwargs)
-            await settle(unit.session)
-            await unit.session.commit()
-        finally:
-            await unit.close()
 
 
 class Counting:
@@ -145,6 +175,12 @@ class Counting:
 
     def delivered(self, subscriber: str, seconds: float) -> None:
         self.counts["delivered"] += 1
+
+    def committed(self, subscriber: str, count: int) -> None:
+        self.counts["committed"] += 1
+
+    def parted(self, subscriber: str, error: BaseException | None) -> None:
+        self.counts["parted"] += 1
 
     def retried(self, subscriber: str, attempts: int, error: BaseException) -> None:
         self.counts["retried"] += 1
@@ -173,7 +209,7 @@ class World:
     def __init__(self, database: Database, *modules: Module) -> None:
         self.database = database
         self.subscribers = Subscribers(modules)
-        self.outbox = Outbox(self.subscribers)
+        self.outbox = Outbox(self.subscribers, database.dialect)
         self.clock = Shifted()
         self.observer = Counting()
 
