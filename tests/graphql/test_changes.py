@@ -178,6 +178,22 @@ async def test_a_field_that_is_late_leaves_what_others_found(client: Client) -> 
     assert (error["path"], error["extensions"]["code"]) == (["late"], "DEADLINE_EXCEEDED")
 
 
+async def test_the_only_field_is_late_as_one_of_several_and_the_next_request_has_its_time(client: Client) -> None:
+    source = "query ($seconds: Float!) { late: waitLong(seconds: $seconds) }"
+
+    async def wait(seconds: int) -> Any:
+        body = {"query": source, "variables": {"seconds": seconds}}
+        return await client.post("/graphql", json=body, headers={"request-timeout": "0.5" if seconds else "20"})
+
+    await wait(0)  # the schema is made at the first use
+    response, after = await wait(60), await wait(0)
+    assert response.status == 200
+    [error] = response.json()["errors"]
+    assert (error["path"], error["extensions"]["code"]) == (["late"], "DEADLINE_EXCEEDED")
+    assert response.json()["data"] == {"late": None}
+    assert after.json() == {"data": {"late": True}}
+
+
 async def test_what_is_planned_too_long_is_late_and_takes_nothing_from_what_was_done_before(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
