@@ -161,24 +161,38 @@ def test_over_tls_it_is_told_who_showed_which_certificate(kind: str, tmp_path: P
 @pytest.mark.parametrize(
     ("request_bytes", "status", "reason"),
     [
-        (handshake(*ASKS, line="POST / HTTP/1.1"), 405, None),
-        (handshake(*ASKS[:-1]), 400, None),
-        (handshake(*ASKS[:3], "Sec-WebSocket-Version: 7", ASKS[4]), 400, None),
+        (handshake(*ASKS, line="POST / HTTP/1.1"), 405, "METHOD_NOT_ALLOWED"),
+        (handshake(*ASKS[:-1]), 400, "MALFORMED_REQUEST"),
+        (handshake(*ASKS[:3], "Sec-WebSocket-Version: 7", ASKS[4]), 400, "MALFORMED_REQUEST"),
         (handshake(*ASKS, "Content-Length: 3", body=b"abc"), 400, "MALFORMED_REQUEST"),
         (handshake(*ASKS, "X: " + "a" * 10_000), 431, "HEADERS_TOO_LARGE"),
         (handshake(*ASKS, line=f"GET /{'a' * 9_000} HTTP/1.1"), 414, "URL_TOO_LONG"),
         (handshake(*ASKS, line="GET /%ff HTTP/1.1"), 400, "MALFORMED_PATH"),
         (handshake("Host: a/b", *ASKS[1:]), 400, "MALFORMED_REQUEST"),
-        (handshake(*ASKS, line="GET /deny HTTP/1.1"), 403, None),
+        (handshake(*ASKS, line="GET /deny HTTP/1.1"), 403, "PERMISSION_DENIED"),
         (handshake(*ASKS)[:-2], 408, "REQUEST_TIMEOUT"),
     ],
     ids=["method", "key", "version", "body", "field", "path", "encoding", "host", "application", "unfinished"],
 )
-def test_what_is_no_handshake_is_refused(request_bytes: bytes, status: int, reason: str | None, served: Served) -> None:
+def test_what_is_no_handshake_is_refused(request_bytes: bytes, status: int, reason: str, served: Served) -> None:
     head, _, body = send(served, request_bytes).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
-    if reason is not None:
-        assert msgspec.json.decode(body)["reason"] == reason
+    assert b"content-type: application/problem+json" in head.lower()
+    assert msgspec.json.decode(body)["reason"] == reason
+
+
+def test_a_refusal_says_what_would_be_accepted(served: Served) -> None:
+    other = send(served, handshake(*ASKS[:3], "Sec-WebSocket-Version: 7", ASKS[4])).lower()
+    assert b"\r\nsec-websocket-version: 13\r\n" in other
+    assert b"\r\nallow: get\r\n" in send(served, handshake(*ASKS, line="POST / HTTP/1.1")).lower()
+
+
+def test_http_1_0_has_no_upgrades(kind: str, served: Served) -> None:
+    head, _, body = send(served, handshake(*ASKS, line="GET / HTTP/1.0")).partition(b"\r\n\r\n")
+    if kind == "uvicorn":  # as if nothing was asked (RFC 9110 section 7.8); Envoy has decided by then
+        assert (head.split()[1], body) == (b"200", b"http")
+    else:
+        assert (head.split()[1], msgspec.json.decode(body)["reason"]) == (b"400", "MALFORMED_REQUEST")
 
 
 def test_an_upgrade_to_anything_else_is_ignored(served: Served) -> None:

@@ -175,6 +175,11 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
             self.cycle.transport = cast(asyncio.Transport, Lingering(self))
 
+    def _get_upgrade(self) -> bytes | None:
+        """Return what the connection is to become; HTTP/1.0 knows nothing of that (RFC 9110 section 7.8)."""
+        assert self.parser is not None  # only a connection that is lost has none
+        return None if self.parser.get_http_version() == "1.0" else super()._get_upgrade()
+
     def on_body(self, body: bytes) -> None:
         """More of a body: after the answer a little is dropped, for a while, so that the connection can be kept."""
         if self.cycle is not None and self.cycle.response_complete:

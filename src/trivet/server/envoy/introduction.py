@@ -8,7 +8,7 @@ from trivet.server.interface import Scope
 FIELD = "x-trivet-connection"
 
 SAID = (
-    "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%;%DOWNSTREAM_DIRECT_REMOTE_PORT%"
+    "%PROTOCOL%;%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%;%DOWNSTREAM_DIRECT_REMOTE_PORT%"
     ";%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%;%DOWNSTREAM_LOCAL_PORT%"
     ";%DOWNSTREAM_TLS_VERSION%;%DOWNSTREAM_PEER_SUBJECT%"
 )
@@ -21,7 +21,8 @@ def introduce(scope: Scope) -> None:
     fields = [(field.lower(), value) for field, value in scope["headers"]]
     said = next(value.decode("latin-1") for field, value in fields if field == name)
     scope["headers"] = [field for field in fields if field[0] != name]
-    client, client_port, server, server_port, version, subject = said.split(";", 5)
+    protocol, client, client_port, server, server_port, version, subject = said.split(";", 6)
+    scope["http_version"] = protocol.removeprefix("HTTP/")
     scope["client"], scope["server"] = (client, int(client_port)), (server, int(server_port))
     if version:
         scope["scheme"] = "wss"

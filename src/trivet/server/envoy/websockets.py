@@ -18,9 +18,10 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from trivet.contracts.problem import MalformedRequest
 from trivet.server.envoy.introduction import introduce
 from trivet.server.interface import ASGIApp, Receive, Scope, Send
-from trivet.server.websocket import WebSocket, options
+from trivet.server.websocket import WebSocket, deny, options
 from trivet.settings import Settings
 
 
@@ -49,7 +50,10 @@ class WebSockets:
 
         async def introduced(scope: Scope, receive: Receive, send: Send) -> None:
             introduce(scope)
-            await app(scope, receive, send)
+            if scope["http_version"] == "1.0":  # which knows no upgrades (RFC 6455 section 4.1)
+                await deny(send, MalformedRequest)
+            else:
+                await app(scope, receive, send)
 
         config = uvicorn.Config(
             introduced,
