@@ -7,9 +7,10 @@ hundreds fit into a test and ten thousand into the soak; nothing else differs.
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -247,11 +248,54 @@ async def oversize(port: int, count: int) -> None:
     await each(count, one, at_once=20)
 
 
+@asynccontextmanager
+async def crowd(served: Served, count: int, first: bytes = b"") -> AsyncIterator[None]:
+    """Be connected so many times at once, and say nothing, or nothing after a first request."""
+    loop = asyncio.get_running_loop()
+    port = int(served.url.rpartition(":")[2])
+    before = size_of(served).descriptors
+    sockets: list[socket.socket] = []
+
+    async def open_one(number: int) -> None:
+        sock = socket.socket()
+        sockets.append(sock)
+        sock.setblocking(False)
+        sock.bind((ADDRESSES[number % len(ADDRESSES)], 0))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await loop.sock_connect(sock, ("127.0.0.1", port))
+            if first:
+                await loop.sock_sendall(sock, first)
+                assert (await loop.sock_recv(sock, 4096)).startswith(b"HTTP/1.1 200")
+
+    allow_descriptors(count)
+    try:
+        missing = count
+        async with asyncio.timeout(2 * PATIENCE_SECONDS):
+            while missing > 0:  # on a slow machine the first ones are closed before the last ones are open
+                await each(missing, open_one, at_once=50)
+                await asyncio.sleep(0.1)  # until the last ones are accepted
+                missing = before + count - (await asyncio.to_thread(size_of, served)).descriptors
+        yield
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def allow_descriptors(count: int) -> None:
+    """Let this process open so many connections, twice over, as far as the system lets it."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * count + 1_000
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 # -- what a server is measured by
 
 
 class Size(NamedTuple):
-    """What the workers of a server use together."""
+    """What a server uses: the memory of all its processes, and the descriptors of its workers."""
 
     rss: int
     descriptors: int
@@ -263,9 +307,10 @@ def workers(served: Served) -> list[psutil.Process]:
 
 
 def size_of(served: Served) -> Size:
-    """Return what the workers use just now."""
+    """Return what a server uses just now."""
     found = workers(served)
-    return Size(sum(one.memory_info().rss for one in found), sum(one.num_fds() for one in found))
+    all_of_them = [psutil.Process(served.process.pid), *found]
+    return Size(sum(one.memory_info().rss for one in all_of_them), sum(one.num_fds() for one in found))
 
 
 async def reaped(served: Served, before: Size) -> None:

@@ -1,4 +1,7 @@
-"""Under each hardship the server stays available, its memory bounded, and in the end everything is reaped."""
+"""Under each hardship the server stays available, its memory bounded, and in the end everything is reaped.
+
+The soak does the same with ten thousand connections each of which had a request (`make soak`).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ GROWTH = 32 * 2**20
 
 CONNECTION = 64 * 2**10
 """What a connection may cost besides, while it lasts."""
+
+IDLE_CONNECTION = 32 * 2**10
+"""What one may cost on which nothing was said."""
 
 CASES: list[tuple[Hardship, int, int]] = [
     (hardship.silent, 1_000, CONNECTION),
@@ -56,3 +62,22 @@ async def test_a_server_survives(happens: Hardship, count: int, cost: int, strai
     assert beside.answers > 0
     assert strained.process.poll() is None
     assert "Traceback" not in strained.log.read_text()
+
+
+CROWD = 10_000
+
+
+@pytest.mark.slow
+async def test_ten_thousand_idle_connections_leave_the_server_available_and_are_reaped(kind: str) -> None:
+    with serving(1, TRIVET_SERVER__HEAD_TIMEOUT="20") as served:
+        port = int(served.url.rpartition(":")[2])
+        await hardship.churn(port, 20)
+        before = size_of(served)
+        async with Beside(port) as beside:
+            async with hardship.crowd(served, CROWD):
+                full, answers = size_of(served), beside.answers
+                assert full.rss - before.rss < GROWTH + CROWD * IDLE_CONNECTION
+                await reaped(served, before)
+            assert beside.answers > answers > 0
+        assert served.process.poll() is None
+        assert "Traceback" not in served.log.read_text()

@@ -8,6 +8,9 @@ manners, all at once, with every answer compared with what it must be. In the fi
 and again; in the second half they stay, and are measured: the slopes are Theil and Sen's, the median of the slopes
 between all pairs of samples, which a few outliers do not move.
 
+After that ten thousand connections are open that had one request each, while a client with manners goes on: it must be
+answered, the memory must stay in bounds, and all must be closed once they were idle for long enough.
+
 Then workers and PostgreSQL are killed at random points, again and again, while customers order: what is left must be
 one effect for each key, and each event handled once in effect. The seed is printed; ``TRIVET_SEED`` plays it again.
 """
@@ -36,6 +39,7 @@ from pyqwest import Client, HTTPTransport, HTTPVersion
 from tests.adversity import hardship
 from tests.adversity.client import ask
 from tests.adversity.hardship import size_of
+from tests.adversity.serving import serving
 from tests.adversity.sse import Broken, Refused, Stream
 from tests.shop.crashes import crash
 from tests.shop.serving import EXAMPLES
@@ -48,6 +52,10 @@ DESCRIPTORS = 0.05
 """The same for the open descriptors."""
 REPLACEMENTS = 5
 STREAMS = 20
+CROWD = 10_000
+CROWD_GROWTH = 64 * 2**20
+CROWD_CONNECTION = 64 * 2**10
+"""What the processes may grow by in any case, and for each connection of a crowd."""
 WATCH = "/v1/orders:watch"
 
 
@@ -87,6 +95,32 @@ def slope(samples: list[Sample], of: Callable[[Sample], float]) -> float:
     """Return Theil and Sen's estimate of the growth per second."""
     pairs = list(combinations(samples[:: max(1, len(samples) // 150)], 2))
     return median((of(b) - of(a)) / (b.seconds - a.seconds) for a, b in pairs if b.seconds > a.seconds)
+
+
+async def crowded(served: Served) -> dict[str, int]:
+    """Let a crowd come and be idle, and return what it cost.
+
+    Raises:
+        AssertionError: A client with manners was not answered, or the memory is out of bounds.
+        TimeoutError: Not all connections were closed.
+    """
+    port = int(served.url.rpartition(":")[2])
+    await hardship.churn(port, 20)
+    before = size_of(served)
+    async with hardship.Beside(port) as beside, hardship.crowd(served, CROWD, hardship.GOOD):
+        full, answers = size_of(served), beside.answers
+        grown = full.rss - before.rss
+        assert grown < CROWD_GROWTH + CROWD * CROWD_CONNECTION, f"the processes grew by {grown >> 20} MiB"
+        await asyncio.sleep(5)
+        assert beside.answers > answers, "nobody else was answered"
+        async with asyncio.timeout(300):
+            while size_of(served).descriptors > before.descriptors:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(1)
+    return {
+        "connections": full.descriptors - before.descriptors,
+        "bytes_per_connection": grown // CROWD,
+        "answers_beside": beside.answers,
+    }
 
 
 class Soak:
@@ -361,6 +395,8 @@ def main() -> int:
                 kept = Path(f"soak-{server}.log").resolve()
                 kept.write_bytes(served.log.read_bytes())
                 print(f"\nthe log is in {kept}", file=sys.stderr)
+        with serving(1, TRIVET_SERVER__KIND=server, TRIVET_SERVER__KEEP_ALIVE="60") as served:
+            print("\ncrowd", server, json.dumps(asyncio.run(crowded(served))), file=sys.stderr)
         reports.append(report)
         shown: dict[str, Any] = msgspec.to_builtins(report)
         print(file=sys.stderr)
