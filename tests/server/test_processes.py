@@ -219,7 +219,7 @@ async def test_workers_end_when_their_supervisor_is_killed() -> None:
 
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["a connection each", "kept connections"])
 async def test_a_rolling_restart_under_load_fails_no_request(keep_alive: bool) -> None:
-    with serving(WEB_CONCURRENCY="2", TRIVET_SERVER__DRAIN_WAIT="1") as served:
+    with serving(WEB_CONCURRENCY="2", TRIVET_SERVER__DRAIN_WAIT="2") as served:
         before = workers(served)
         stop = asyncio.Event()
         answered: list[int] = []

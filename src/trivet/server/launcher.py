@@ -39,6 +39,10 @@ class Launcher(Protocol):
         """Take note that the worker started last under a name serves."""
         ...
 
+    def ended(self, pid: int) -> None:
+        """Take note that a worker process has ended."""
+        ...
+
     def stop_listening(self) -> None:
         """Let go of the addresses: workers have them for as long as they serve."""
         ...
@@ -92,6 +96,9 @@ class UvicornLauncher:
         )
 
     def serves(self, name: str) -> None:
+        """Nothing depends on it."""
+
+    def ended(self, pid: int) -> None:
         """Nothing depends on it."""
 
     def stop_listening(self) -> None:

@@ -198,7 +198,11 @@ class Supervisor:
                 self._log.warning("requests were cut off", worker=process.name, requests=last.cut_off)
         self._fleet.ended(process.pid)
         self._alive.discard(process)
-        if slot.current is not process or self._ending.is_set():
+        self._launcher.ended(process.pid)
+        taking = slot.current
+        if taking is not None and taking is not process and not self._launcher.queues and not taking.serving:
+            taking.kill()  # it waits for sockets of one that is gone; whoever waits for it decides
+        if taking is not process or self._ending.is_set():
             return
         slot.current = None
         ready = process.ready.exception() is None

@@ -10,6 +10,7 @@ import asyncio
 from contextlib import suppress
 
 ANSWER_SECONDS = 5.0
+QUIT_SECONDS = 1.0
 
 
 class AdminGone(Exception):
@@ -64,6 +65,16 @@ class Admin:
                 self._kept.append((reader, writer))
             return body.decode("utf-8", "replace")
         raise AdminGone("Envoy does not answer any more")
+
+    async def quit(self) -> None:
+        """Let Envoy close the connections of its clients, and return when it has: it closes its administration next."""
+        while self._kept:
+            reader, writer = self._kept.pop()
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(QUIT_SECONDS):
+                    writer.write(b"POST /quitquitquit HTTP/1.1\r\nhost: admin\r\n\r\n")
+                    if await reader.read():
+                        return
 
     async def close(self) -> None:
         """Close the connections."""

@@ -21,6 +21,7 @@ import msgspec
 
 from trivet.server.control import Channel, Embedding, FromSupervisor, Order
 from trivet.server.envoy.admin import Admin
+from trivet.server.envoy.config import serves_http3
 from trivet.server.envoy.home import answer_at
 from trivet.server.envoy.server import EnvoyServer
 from trivet.server.envoy.websockets import WebSockets
@@ -105,6 +106,16 @@ def leave(status: int, *, orphaned: bool = False) -> NoReturn:
     os._exit(status)
 
 
+def is_over(control: socket.socket) -> bool:
+    """Whether nobody is at the other end any more."""
+    try:
+        return control.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 ORDER = msgspec.json.decode(os.environ.pop("_TRIVET_ORDER"), type=Order)
 assert ORDER.embedding is not None
 EMBEDDING = ORDER.embedding
@@ -115,9 +126,13 @@ CONTROL.setblocking(False)
 OPENED = open_app(ORDER, CONTROL)
 if OPENED is None:
     leave(CANNOT_START)
+if is_over(CONTROL):  # Envoy would ask for the sockets of one that ends, too, and abort
+    leave(CANNOT_START, orphaned=True)
 APP, SETTINGS, LOG = OPENED
 WEBSOCKETS = WebSockets(EMBEDDING.websockets, SETTINGS)
-SERVER = EnvoyServer(Admin(EMBEDDING.admin), EMBEDDING.ports, WEBSOCKETS, SIGNALLED.take_back, LOG)
+SERVER = EnvoyServer(
+    Admin(EMBEDDING.admin), EMBEDDING.ports, WEBSOCKETS, SIGNALLED.take_back, LOG, http3=serves_http3(SETTINGS)
+)
 
 
 HOME: list[asyncio.AbstractEventLoop] = []
@@ -152,4 +167,7 @@ async def work(scope: Scope, send: Send) -> NoReturn:
     channel: Channel[FromSupervisor] = Channel(CONTROL, FromSupervisor)
     worker = Worker(APP, SETTINGS, ORDER, channel, SERVER)
     SIGNALLED.watch(worker)
-    leave(await worker.run(), orphaned=worker.orphaned)
+    status = await worker.run()
+    if not worker.orphaned:  # else those that Envoy would tell that it ends are gone, too, which it does not bear
+        await SERVER.part()
+    leave(status, orphaned=worker.orphaned)

