@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from trivet import App, File, Module, Run, Struct
-from trivet.data.table import GROUP
+from trivet.data.groups import GROUP
 
 module = Module("numbers")
 GROUPS = 40

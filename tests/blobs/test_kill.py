@@ -12,7 +12,7 @@ import pytest
 
 from tests.blobs.slow_app import GROUPS
 from tests.shop.serving import kill_a_worker
-from trivet.data.table import GROUP
+from trivet.data.groups import GROUP
 from trivet.testing import serve
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ import pytest
 
 from trivet import PUBLIC, App, File, Module, Run, Struct, Table, Unavailable, Write
 from trivet.blobs.store import BlobsUnavailable
-from trivet.data.table import GROUP
+from trivet.data.groups import GROUP
 from trivet.settings import BlobSettings, DatabaseSettings, Settings, Url
 from trivet.testing import Client, Response, principal, settings_for_tests
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.postgres import empty_database
 from trivet import PUBLIC, App, Event, Module, Read, Run, Struct, Table, Write
-from trivet.data.table import GROUP
+from trivet.data.groups import GROUP
 from trivet.settings import DatabaseSettings, Settings, Url
 from trivet.testing import Client, settings_for_tests
 

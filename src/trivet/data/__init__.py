@@ -3,7 +3,8 @@
 Importing this loads no SQLAlchemy: it is loaded when an app is built.
 """
 
-from trivet.data.table import Listing, Selection, Table, Unique
+from trivet.data.relation import Listing, Selection, Unique
+from trivet.data.table import Table
 from trivet.data.trace import PUBLIC, contains, not_, one_of, starts_with
 from trivet.data.view import Fill, View
 

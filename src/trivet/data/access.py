@@ -12,7 +12,7 @@ from trivet.core.error import PermissionDenied
 if TYPE_CHECKING:
     from trivet.data.database import Session
     from trivet.data.plan import TablePlan
-    from trivet.data.table import Relation
+    from trivet.data.relation import Relation
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -20,10 +20,10 @@ from trivet.core.context import Read
 from trivet.data.access import session_of, tenant_of
 from trivet.data.database import Contention, Dialect, Session
 from trivet.data.encoding import encoder
+from trivet.data.groups import in_groups
 from trivet.data.plan import Query, TablePlan
 from trivet.data.resolve import ResolvedTable
 from trivet.data.statement import Statement, compiler
-from trivet.data.table import in_groups
 from trivet.data.view import lock_of
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -25,11 +25,11 @@ from trivet.data.encoding import Unfit, encoder
 from trivet.data.expression import TRUE, And, Argument, Compare, Node, all_of, equalities, predicate, without
 from trivet.data.mapping import Column, Mapping, value_at
 from trivet.data.pagetoken import context_of
+from trivet.data.relation import Listing, Relation, Selection, Unique
 from trivet.data.resolve import ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
 from trivet.data.sharding.tables import SHARD_COLUMN
 from trivet.data.statement import Insert, Statement, any_of, compiler, list_value
-from trivet.data.table import Listing, Relation, Selection, Unique
 from trivet.data.where import Source, Where
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -15,8 +15,8 @@ from trivet.core.patch import accepts_none
 from trivet.data.columns import ORDERED, Kind, Unmapped, Value, value_of
 from trivet.data.expression import Argument, Compare, Constant, Field, Node, OneOf, children, equalities, leaves
 from trivet.data.mapping import Column, columns_of
+from trivet.data.relation import Listing, Relation, Unique
 from trivet.data.sharding.placement import Placement
-from trivet.data.table import Listing, Relation, Unique
 from trivet.data.trace import TraceError, trace_listing, trace_paths, trace_rule
 
 MAX_OPTIONAL = 5

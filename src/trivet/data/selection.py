@@ -17,9 +17,9 @@ from trivet.data.encoding import Unfit, encoder
 from trivet.data.expression import TRUE, Argument
 from trivet.data.mapping import Mapping, columns_of
 from trivet.data.plan import Plans, Query, TablePlan
+from trivet.data.relation import Relation, Selection
 from trivet.data.resolve import signature_of
 from trivet.data.sqltypes import sql_type
-from trivet.data.table import Relation, Selection
 from trivet.data.view import View
 from trivet.data.where import Source, Where
 

@@ -34,7 +34,7 @@ from trivet.core.fault import Fault, Place, place_of
 from trivet.core.module import Module, Subscription
 from trivet.core.page import Page, PageRequest
 from trivet.data.access import plan_of, session_of
-from trivet.data.table import Listing, Relation, Rule, Selection
+from trivet.data.relation import Listing, Relation, Rule, Selection
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

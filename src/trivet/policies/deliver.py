@@ -32,8 +32,8 @@ from trivet.core.principal import Principal
 from trivet.core.resource import Resource
 from trivet.core.tolerant import tolerant
 from trivet.data.database import Database, Session, Snapshot
+from trivet.data.groups import in_groups
 from trivet.data.savepoint import Savepoint
-from trivet.data.table import in_groups
 from trivet.messaging.message import Message
 from trivet.messaging.runner import Check, NotShared, Progress, Settle
 from trivet.messaging.subscribers import EVENT_SECONDS

@@ -16,7 +16,7 @@ from trivet.core.shape import Struct
 from trivet.data import Table, Unique
 from trivet.data.catalog import bind, open_database, schema
 from trivet.data.database import Database, TransactionFailed
-from trivet.data.table import GROUP
+from trivet.data.groups import GROUP
 from trivet.settings import DatabaseSettings
 
 MANY = 2 * GROUP + 7

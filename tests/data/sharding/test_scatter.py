@@ -21,10 +21,10 @@ from trivet.core.sharding import logical_of
 from trivet.data import PUBLIC, Table
 from trivet.data.catalog import bind, schema
 from trivet.data.database import DatabaseUnavailable
+from trivet.data.groups import GROUP
 from trivet.data.sharding.move import Move
 from trivet.data.sharding.session import SecondShard
 from trivet.data.statement import Statement
-from trivet.data.table import GROUP
 from trivet.settings import DatabaseSettings
 
 
