@@ -28,7 +28,8 @@ from trivet.core.principal import Principal
 from trivet.core.resource import Elsewhere, Resource
 from trivet.core.wellformed import ill_formed
 from trivet.policies import chain, precondition
-from trivet.policies.deliver import HANDLER, Deliveries
+from trivet.policies.deliver import Deliveries
+from trivet.policies.eventwork import HANDLER
 from trivet.policies.work import UnitOfWork
 from trivet.runtime import Runtime
 from trivet.settings import Settings, load

@@ -29,7 +29,7 @@ from trivet.data.fill import ViewPlan, tenants_of
 from trivet.data.refreshed import note, refreshed
 from trivet.data.view import View
 from trivet.messaging.forget import forget
-from trivet.policies.deliver import HANDLER
+from trivet.policies.eventwork import HANDLER
 from trivet.policies.work import UnitOfWork
 from trivet.runtime import Runtime
 
