@@ -126,6 +126,8 @@ async def test_a_download_is_conditional_and_in_parts() -> None:
             refused = await ask(range=beyond)
             assert (refused.status, refused.headers["content-range"]) == (416, f"bytes */{size}")
             assert refused.json()["reason"] == "RANGE_NOT_SATISFIABLE"
+        assert (await ask(range="x" * 4096)).status == 200
+        assert (await ask(range="x" * 4097)).json()["errors"][0]["pointer"] == "#/range"
         assert (await ask(accept="image/png")).status == 406
         assert (await ask(accept_encoding="identity;q=0")).status == 406
 

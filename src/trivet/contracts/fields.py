@@ -8,6 +8,9 @@ from typing import Any
 TAGS_MAX = 4096
 """Characters of a list of entity tags at most; a cache has a handful of them."""
 
+RANGE_MAX = 4096
+"""Characters of a ``Range`` at most."""
+
 FIELDS: dict[str, dict[str, Any]] = {
     "Accept": {
         "description": "The media types that are read (RFC 9110 section 15.5.16).",

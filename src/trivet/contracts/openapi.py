@@ -11,7 +11,7 @@ from trivet.blobs.rows import MEDIA_TYPES
 from trivet.contracts.body import Body, body_of
 from trivet.contracts.expansion import Expansions, expansions_of
 from trivet.contracts.failures import Failures, problem_schemas
-from trivet.contracts.fields import TAGS_MAX, components, fields
+from trivet.contracts.fields import RANGE_MAX, TAGS_MAX, components, fields
 from trivet.contracts.information import information, security_scheme, servers, tags
 from trivet.contracts.jobs import FILE_PATH, get_job, writes_files
 from trivet.contracts.model import Api, ApiOperation
@@ -151,7 +151,7 @@ class _Operations:
             "name": "Range",
             "in": "header",
             "description": "One range of bytes, such as `bytes=1000-`; what is no single range is passed over.",
-            "schema": {"type": "string", "maxLength": 64},
+            "schema": {"type": "string", "maxLength": RANGE_MAX},
         }
         return {
             "operationId": f"{op.id}_file",

@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from trivet.blobs.store import BlobsUnavailable, Reading
+from trivet.contracts.fields import RANGE_MAX
 from trivet.contracts.jobs import JobNotFound
 from trivet.contracts.model import ApiOperation
 from trivet.contracts.problem import NotAcceptable, RangeNotSatisfiable
 from trivet.core.call import Call, Outcome
+from trivet.core.error import InvalidArgument, Violation
 from trivet.core.job import File, JobStatus
 from trivet.core.precondition import Current, Precondition, PreconditionFailed, Verdict, decide
 from trivet.policies import chain
@@ -72,6 +74,7 @@ class Download:
             body.refuse_content(call)
             call.arguments = self._binder.head(call)
             call.given = for_reading(call.fields, runtime.clock.now())
+            refuse_too_long(call.fields.get(b"range"))
             return await inner(call)
 
         self.handler = chain.gate(self.operation, runtime, answer)
@@ -166,6 +169,17 @@ def is_file(result: Any) -> bool:
     except msgspec.ValidationError:
         return False
     return True
+
+
+def refuse_too_long(asked: bytes | None) -> None:
+    """Refuse a ``Range`` that no client has a reason to send, as a server may (section 14.2).
+
+    Raises:
+        InvalidArgument: It is longer than `RANGE_MAX`.
+    """
+    if asked is not None and len(asked) > RANGE_MAX:
+        detail = f"Range: more than {RANGE_MAX} characters; ask for one range, such as bytes=1000-"
+        raise InvalidArgument(violations=(Violation(detail=detail, pointer="#/range"),))
 
 
 def part_of(asked: bytes | None, size: int) -> Part | None:
