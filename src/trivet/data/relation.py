@@ -181,7 +181,7 @@ class Relation(Generic[T, K]):
         Raises:
             NotFound: There is none that the caller may read.
         """
-        plan = plan_of(ctx, self)
+        plan = self._reading(ctx)
         rows = await self._one(ctx, plan, plan.get, key)
         if not rows:
             raise self._missing(key)
@@ -189,7 +189,7 @@ class Relation(Generic[T, K]):
 
     async def find(self, ctx: Read, key: K, /) -> T | None:
         """Return the row, or ``None`` where there is none that the caller may read."""
-        plan = plan_of(ctx, self)
+        plan = self._reading(ctx)
         rows = await self._one(ctx, plan, plan.get, key)
         return plan.mapping.decode(rows[0]) if rows else None
 
@@ -208,7 +208,7 @@ class Relation(Generic[T, K]):
             ctx: The context.
             keys: Any number of keys, repeated or not; one statement is run.
         """
-        plan = plan_of(ctx, self)
+        plan = self._reading(ctx)
         return await self._many(ctx, keys, plan.get_many[plan.readable.choose(ctx)])
 
     async def _many(self, ctx: Read, keys: Sequence[K], query: Any) -> list[T | None]:
@@ -284,7 +284,7 @@ class Relation(Generic[T, K]):
         Raises:
             InvalidArgument: The token is not one of this list with these arguments.
         """
-        plan = plan_of(ctx, self)
+        plan = self._reading(ctx)
         lists = plan.listings[listing]
         arguments = lists.arguments(*args, **kwargs)
         context = lists.context(arguments)
@@ -339,7 +339,7 @@ class Relation(Generic[T, K]):
             *args: The listing's arguments.
             **kwargs: The listing's arguments.
         """
-        plan = plan_of(ctx, self)
+        plan = self._reading(ctx)
         session_of(ctx, self)
         lists = plan.listings[listing]
         arguments = lists.arguments(*args, **kwargs)
@@ -412,7 +412,7 @@ class Relation(Generic[T, K]):
             if len(parents) != 1:
                 raise InvalidArgument(detail="A page token continues one list; ask for one parent.")
             return [await self.page(ctx, listing, page, parents[0], *args, **kwargs)]
-        plan = plan_of(ctx, self)
+        plan = self._reading(ctx)
         lists = plan.listings[listing]
         session = session_of(ctx, self)
         distinct = list(dict.fromkeys(parents))
@@ -460,7 +460,7 @@ class Relation(Generic[T, K]):
             *args: The selection's arguments.
             **kwargs: The selection's arguments.
         """
-        plan = plan_of(ctx, self)
+        plan = self._reading(ctx)
         selects = plan.selections[selection]
         query = selects.query(ctx)
         session: Any = session_of(ctx, self)
@@ -470,6 +470,10 @@ class Relation(Generic[T, K]):
         return decoded
 
     # -- reaching
+
+    def _reading(self, ctx: Read) -> TablePlan[T]:
+        """Return what runs the reads of this relation, when one begins."""
+        return plan_of(ctx, self)
 
     def _session(self, ctx: Read, plan: TablePlan[T], key: K, *, write: bool = False) -> Session:
         """Return the session for the row with a key; where no table is sharded there is one for all."""

@@ -22,9 +22,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
@@ -32,22 +32,19 @@ from trivet.core.context import Read, Work, Write
 from trivet.core.event import Event
 from trivet.core.fault import Fault, Place, place_of
 from trivet.core.module import Module, Subscription
-from trivet.core.page import Page, PageRequest
 from trivet.data.access import plan_of, session_of
-from trivet.data.relation import Listing, Relation, Rule, Selection
+from trivet.data.relation import Relation, Rule
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from trivet.data.fill import ViewPlan
+    from trivet.data.plan import TablePlan
     from trivet.data.selection import Rows
 
 T = TypeVar("T", bound=msgspec.Struct)
 K = TypeVar("K")
-X = TypeVar("X")
 E = TypeVar("E", bound=Event)
-R = TypeVar("R", bound=msgspec.Struct)
-P = ParamSpec("P")
 
 Source = Callable[[Read], AsyncIterator[T]]
 """Yields every row that a view should have, made from what is stored elsewhere."""
@@ -223,7 +220,7 @@ class View(Relation[T, K]):
         """
         plan = self._alone_with(ctx)
         await plan.reserve(ctx, key)
-        before = await Relation.find(self, ctx, key)
+        before = await self.find(ctx, key)
         after = to(before)
         if after is None:
             if before is not None:
@@ -246,58 +243,9 @@ class View(Relation[T, K]):
 
     # -- reading: as a table, and the answer says how old it may be
 
-    async def get(self, ctx: Read, key: K, /) -> T:
-        """Return the row; see `Table.get`."""
+    def _reading(self, ctx: Read) -> TablePlan[T]:
         ctx._work.viewed(self.id)
-        return await super().get(ctx, key)
-
-    async def find(self, ctx: Read, key: K, /) -> T | None:
-        """Return the row, or ``None`` where there is none that the caller may read."""
-        ctx._work.viewed(self.id)
-        return await super().find(ctx, key)
-
-    async def get_many(self, ctx: Read, keys: Sequence[K], /) -> list[T | None]:
-        """Return a row for each key, in the order of the keys; ``None`` where there is none that the caller may read.
-
-        Args:
-            ctx: The context.
-            keys: Any number of keys, repeated or not; one statement is run.
-        """
-        ctx._work.viewed(self.id)
-        return await super().get_many(ctx, keys)
-
-    async def page(
-        self, ctx: Read, listing: Listing[T, P], page: PageRequest, /, *args: P.args, **kwargs: P.kwargs
-    ) -> Page[T]:
-        """Return one page of a listing; see `Table.page`."""
-        ctx._work.viewed(self.id)
-        return await super().page(ctx, listing, page, *args, **kwargs)
-
-    def stream(
-        self, ctx: Read, listing: Listing[T, P], /, *args: P.args, **kwargs: P.kwargs
-    ) -> AsyncGenerator[T, None]:
-        """Yield every row of a listing, in its order; see `Table.stream`."""
-        ctx._work.viewed(self.id)
-        return super().stream(ctx, listing, *args, **kwargs)
-
-    async def page_by(
-        self,
-        ctx: Read,
-        listing: Listing[T, Concatenate[X, P]],
-        parents: Sequence[X],
-        page: PageRequest,
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> list[Page[T]]:
-        """Return a page for each parent, in the order of the parents, with one statement; see `Table.page_by`."""
-        ctx._work.viewed(self.id)
-        return await super().page_by(ctx, listing, parents, page, *args, **kwargs)
-
-    async def select(self, ctx: Read, selection: Selection[R, P], /, *args: P.args, **kwargs: P.kwargs) -> list[R]:
-        """Run a declared select and return its rows; see `Table.select`."""
-        ctx._work.viewed(self.id)
-        return await super().select(ctx, selection, *args, **kwargs)
+        return super()._reading(ctx)
 
 
 def _plan(view: View[T, K], ctx: Read) -> ViewPlan[T]:
