@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
 
 from trivet.core.consistency import Marks
-from trivet.data.database import Row, Session, TransactionFailed
-
-if TYPE_CHECKING:
-    from trivet.data.statement import Insert, Statement
+from trivet.data.database import Session, TransactionFailed
+from trivet.data.deferred import Deferred
 
 
 class _Undone(Exception):
     """Ends a savepoint whose changes are not wanted."""
 
 
-class Savepoint:
+class Savepoint(Deferred):
     """A writing session inside of another one; its first statement sets the savepoint.
 
     It is for whoever does not know that there are others: to commit it is theirs who began the transaction.
@@ -28,8 +25,6 @@ class Savepoint:
     """
 
     __slots__ = ("_inside", "_left", "_session", "_turn")
-
-    writes = True
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -65,22 +60,6 @@ class Savepoint:
 
     # -- as every session
 
-    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
-        """Run a statement and return its rows; see `Session.fetch`."""
-        return await (await self._begun()).fetch(statement, values)
-
-    async def execute(self, statement: Statement, values: Sequence[Any]) -> int:
-        """Run a statement and return how many rows it changed; see `Session.execute`."""
-        return await (await self._begun()).execute(statement, values)
-
-    async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
-        """Run a statement once for each sequence of values; see `Session.execute_many`."""
-        await (await self._begun()).execute_many(statement, values)
-
-    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
-        """Add rows by the fastest means that the engine has; see `Session.load`."""
-        await (await self._begun()).load(insert, rows)
-
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Undo what happened inside when it raises, and only that; see `Session.savepoint`."""
@@ -104,7 +83,3 @@ class Savepoint:
 
     async def close(self) -> None:
         """Do nothing: what is borrowed is returned by whoever borrowed it."""
-
-    async def driver_connection(self) -> Any:
-        """Return the driver's connection with the transaction open on it."""
-        return await (await self._begun()).driver_connection()

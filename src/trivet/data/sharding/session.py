@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
-from trivet.data.database import Database, Row, Session, TransactionFailed
+from trivet.data.database import Database, Session, TransactionFailed
+from trivet.data.deferred import Deferred
 
 if TYPE_CHECKING:
     from trivet.data.sharding.database import ShardedDatabase
-    from trivet.data.statement import Insert, Statement
 
 HOME_PLACE = -1
 """The place of everything that is not sharded."""
@@ -33,7 +33,7 @@ def _named(place: int) -> str:
     return "what is not sharded (the home database)" if place == HOME_PLACE else f"logical shard {place}"
 
 
-class ShardedWrite:
+class ShardedWrite(Deferred):
     """One transaction, on the place that it first reached: a logical shard, or what is not sharded.
 
     Args:
@@ -55,8 +55,6 @@ class ShardedWrite:
         "_place",
         "_turn",
     )
-
-    writes = True
 
     def __init__(self, database: ShardedDatabase, deadline: Deadline | None, after: Marks | None) -> None:
         self._database = database
@@ -146,22 +144,6 @@ class ShardedWrite:
 
     # -- as every session
 
-    async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
-        """Run a statement and return its rows; see `Session.fetch`."""
-        return await (await self._begun()).fetch(statement, values)
-
-    async def execute(self, statement: Statement, values: Sequence[Any]) -> int:
-        """Run a statement and return how many rows it changed; see `Session.execute`."""
-        return await (await self._begun()).execute(statement, values)
-
-    async def execute_many(self, statement: Statement, values: Sequence[Sequence[Any]]) -> None:
-        """Run a statement once for each sequence of values; see `Session.execute_many`."""
-        await (await self._begun()).execute_many(statement, values)
-
-    async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
-        """Add rows, all of this transaction's place; see `Session.load`."""
-        await (await self._begun()).load(insert, rows)
-
     async def ask_all(self, *_: Any) -> NoReturn:
         """Refuse: a transaction is on one shard."""
         raise RuntimeError(
@@ -206,10 +188,6 @@ class ShardedWrite:
         self._closed = True
         if self._inner is not None:
             await self._inner.close()
-
-    async def driver_connection(self) -> Any:
-        """Return the driver's connection with this transaction open on it."""
-        return await (await self._begun()).driver_connection()
 
 
 class _Mark:
