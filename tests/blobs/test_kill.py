@@ -28,7 +28,8 @@ async def test_a_file_is_whole_after_its_worker_was_killed_in_the_middle(tmp_pat
             async def status() -> dict[str, Any]:
                 while True:
                     try:
-                        return (await client.get(job)).raise_for_status().json()  # type: ignore[no-any-return]  # JSON
+                        found: dict[str, Any] = (await client.get(job)).raise_for_status().json()
+                        return found
                     except httpx2.HTTPError:  # its connection was to the worker that is gone
                         await asyncio.sleep(0.05)
 

@@ -46,7 +46,6 @@ def describe(
     for module in modules:
         for operation in module.operations:
             try:
-                operation.signature  # noqa: B018 - resolves it, or says why it can not
                 resolved.append((operation, subject_of(operation)))
             except TypeError as unresolved:
                 faults.append(

@@ -1,4 +1,4 @@
-"""How long to wait before something is tried again: longer each time, and never together with others.
+"""How long to wait, and how long things last: longer with each attempt, and never together with others.
 
 Full jitter: a pause is drawn from all of what it may last, so that what failed together is not tried again together
 (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
@@ -25,4 +25,14 @@ def longest_pause(attempt: int, first: float, longest: float) -> float:
 
 def full_jitter(attempt: int, first: float, longest: float) -> float:
     """Return the seconds to wait after an attempt, drawn from all up to `longest_pause`."""
-    return random.random() * longest_pause(attempt, first, longest)  # noqa: S311 - spreads who tries again
+    return spread(longest_pause(attempt, first, longest), 1)
+
+
+def spread(longest: float, part: float) -> float:
+    """Return a length of time, drawn so that what began together does not end together.
+
+    Args:
+        longest: Seconds at most.
+        part: How much of them may be left out, from 0 to 1.
+    """
+    return longest * (1 - part * random.random())  # noqa: S311 - spreads what would coincide, protects nothing

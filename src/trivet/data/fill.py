@@ -9,13 +9,13 @@ On SQLite there is one writer, and nothing has to be locked.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
+from trivet.core.backoff import spread
 from trivet.core.context import Read
 from trivet.data.access import session_of, tenant_of
 from trivet.data.database import Contention, Dialect, Session
@@ -31,7 +31,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 WAITS = 8
 """How often a handler looks whether a rebuild is through, before its delivery is put off."""
 
-WAIT_SECONDS = 0.5
+WAIT_SECONDS, WAIT_SPREAD = 0.75, 2 / 3
 
 AS_OF_ONE_INSTANT = Statement(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"), ())
 
@@ -89,7 +89,7 @@ class ViewPlan(TablePlan[T]):
                     await session.rollback()  # which returns the connection: there is nothing to do with it now
                 except RuntimeError:  # others share the transaction, and go on without this handler
                     raise rebuilding from None
-            await asyncio.sleep(WAIT_SECONDS * (0.5 + random.random()))  # noqa: S311 - to spread, not to hide
+            await asyncio.sleep(spread(WAIT_SECONDS, WAIT_SPREAD))
 
     async def reserve(self, ctx: Read, key: Any) -> None:
         """Keep others from changing the row of that key, or adding it, until the transaction ends."""
@@ -155,11 +155,16 @@ def tenants_of(plan: TablePlan[Any]) -> Statement:
 
 
 def _upsert(table: sa.Table, key: Sequence[str], dialect: Dialect) -> Any:
+    insert: Any
     if dialect == "postgresql":
-        from sqlalchemy.dialects import postgresql as engine
+        from sqlalchemy.dialects import postgresql
+
+        insert = postgresql.insert(table)
     else:
-        from sqlalchemy.dialects import sqlite as engine  # type: ignore[no-redef]  # the two say it alike
-    insert: Any = engine.insert(table).values({column.name: sa.bindparam(column.name) for column in table.c})
+        from sqlalchemy.dialects import sqlite
+
+        insert = sqlite.insert(table)
+    insert = insert.values({column.name: sa.bindparam(column.name) for column in table.c})
     rest = {column.name: insert.excluded[column.name] for column in table.c if column.name not in key}
     if not rest:
         return insert.on_conflict_do_nothing(index_elements=key)

@@ -7,11 +7,11 @@ maximum. What is left travels on: nested calls and database statements see the s
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
+from trivet.core.backoff import spread
 from trivet.core.call import Call, Handler, Outcome
 from trivet.core.clock import Clock
 from trivet.core.declaration import Kind
@@ -187,7 +187,7 @@ async def bounded(
     Streams that began together do not end together: up to a tenth of the age is left out.
     """
     monotonic, alarms = runtime.clock.monotonic, runtime.ages
-    end = monotonic() + age * random.uniform(0.9, 1.0)  # noqa: S311 - spreads ends, protects nothing
+    end = monotonic() + spread(age, 0.1)
     try:
         while (now := monotonic()) < end:
             task = asyncio.current_task()

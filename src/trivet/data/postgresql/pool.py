@@ -13,12 +13,12 @@ are taken from the end at which they were put back, so that a few are busy and t
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
+from trivet.core.backoff import spread
 from trivet.core.clock import Deadline
 from trivet.core.error import DeadlineExceeded, Error
 from trivet.core.shape import Struct
@@ -279,8 +279,7 @@ class Pool(Generic[C]):
             self._note_refused(error)
             return
         self._opening -= 1
-        spread = self._options.lifetime * (1 - 0.1 * random.random())  # noqa: S311 - so that not all go at once
-        self._ends[connection] = self._loop.time() + spread
+        self._ends[connection] = self._loop.time() + spread(self._options.lifetime, 0.1)  # so that not all go at once
         self.give_back(connection)
 
     def _note_refused(self, error: Exception) -> None:

@@ -89,7 +89,7 @@ class EnvoyServer:
         await self.when_open()
         await self._admin.connect(COMMANDS)
         async with asyncio.timeout(LIVE_SECONDS):
-            while not (await self._admin.ask(STARTED)).strip().endswith(": 1"):  # noqa: ASYNC110 (only Envoy knows when)
+            while not (await self._admin.ask(STARTED)).strip().endswith(": 1"):  # noqa: ASYNC110 - only Envoy knows when
                 await asyncio.sleep(0.005)
         self._live()
 

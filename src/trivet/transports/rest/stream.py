@@ -14,11 +14,11 @@ all streams of the process: two thousand quiet ones cost next to nothing.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
+from trivet.core.backoff import spread
 from trivet.core.call import Place
 from trivet.core.error import Error
 from trivet.transports.rest import problem
@@ -34,7 +34,7 @@ TICK_SECONDS = 1.0
 FIRST_ITEM_SECONDS = 0.1
 """How long the head of the answer waits for a first item or an early error."""
 
-RETRY_SECONDS = (1.0, 3.0)
+RETRY_SECONDS, RETRY_SPREAD = 3.0, 2 / 3
 """Between how many seconds a reader waits before it comes back: streams that end together do not return together."""
 
 HEARTBEAT = b": still here\n\n"
@@ -245,7 +245,7 @@ class Events:
 
     def _opening(self) -> bytes:
         """Return the first words: when to come back, and from where if nothing else is said."""
-        seconds = random.uniform(*RETRY_SECONDS)  # noqa: S311 - spreads readers, protects nothing
+        seconds = spread(RETRY_SECONDS, RETRY_SPREAD)
         start = self._call.resume_after
         return b"retry: %d\n%b\n" % (seconds * 1000, b"" if start is None else b"id: %b\n" % start.encode())
 
