@@ -1,8 +1,9 @@
-"""For all tests: which kind of server serves, and that a slow machine is no failure."""
+"""For all tests: which kind of server serves, that a slow machine is no failure, and that Ctrl-C reaches programs."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 settings.register_profile("unhurried", settings.get_profile(settings.get_current_profile_name()), deadline=None)
 settings.load_profile("unhurried")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell begins what runs beside it, and programs inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", params=["uvicorn", "envoy"])

@@ -99,7 +99,7 @@ class Notebook:
         async def export_notes(ctx: Run, how: Name) -> int:
             """Fail."""
             if how == "told":
-                raise Internal(detail="db-7.internal refused us")
+                raise Internal(detail="ledger.internal refused us")
             raise ValueError("the actual cause")
 
         @m.stream(public=True)
@@ -202,6 +202,6 @@ async def test_a_job_that_fails_unexpectedly_says_why_in_the_log_and_nowhere_els
     finally:
         await app.stop()
     assert [status.json()["error"]["code"] for status in statuses] == ["internal", "internal"]
-    assert not any("db-7" in status.text or "actual cause" in status.text for status in statuses)
+    assert not any("ledger" in status.text or "actual cause" in status.text for status in statuses)
     [line] = [line for line in lines if b"the actual cause" in line]
     assert b'"operation":"notebook.export_notes"' in line
