@@ -66,7 +66,7 @@ async def watch_ticks(
     """Watch ticks as they are committed."""
     async for tick in ctx.follow(Ticked):
         if tick.number == fails:
-            raise RuntimeError("the secret is 12345")
+            raise RuntimeError("the secret is sesame")
         if clock is None or tick.clock == clock:
             yield tick
             if twice:

@@ -284,7 +284,7 @@ def books_module(journal: Journal) -> Module:
     @books.command(public=True)
     async def burn_book(ctx: Write, id: BookId) -> None:
         """Fail, as it should."""
-        raise RuntimeError("the secret is 12345")
+        raise RuntimeError("the secret is sesame")
 
     gone = Deprecated(
         since=date(2026, 1, 1), sunset=date(2027, 1, 1), use="books.polish_book", link="https://example.com/why"
