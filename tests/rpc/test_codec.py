@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from tests.rpc.everything import Everything, Leaf, classes, everything, message
 from trivet import InvalidArgument
-from trivet.transports.rpc.codec import KEPT
 from trivet.transports.rpc.pieces import read_duration, read_varint, skip, write_varint
+from trivet.transports.rpc.plain import plain
 from trivet.transports.rpc.protojson import ProtoJson
 from trivet.transports.rpc.wire import Wire
 
@@ -27,10 +27,6 @@ MESSAGE = message("Everything")
 GOOGLE = classes()["Everything"]
 
 thorough = settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-
-
-def plain(value: Any) -> Any:
-    return msgspec.to_builtins(value, builtin_types=KEPT)
 
 
 def fields_of(data: bytes) -> dict[int, list[bytes]]:

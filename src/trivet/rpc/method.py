@@ -18,8 +18,9 @@ from trivet.core.job import JobStatus
 from trivet.core.operation import Operation
 from trivet.core.patch import Patch
 from trivet.rpc.errors import AnswerUnreadable
-from trivet.transports.rpc.codec import KEPT, is_patch
+from trivet.transports.rpc.codec import is_patch
 from trivet.transports.rpc.exchange import Format
+from trivet.transports.rpc.plain import plain
 from trivet.transports.rpc.protojson import ProtoJson
 from trivet.transports.rpc.wire import Wire
 
@@ -65,7 +66,7 @@ class RemoteMethod:
                 assert isinstance(field.type, Message)
                 values[name], values[self._masks[name]] = patch, list(paths_of(patch, field.type))
             else:
-                values[name] = msgspec.to_builtins(value, builtin_types=KEPT)
+                values[name] = plain(value)
         if resume_after is not None:
             values[RESUME_AFTER] = resume_after
         return self._encode(values)
@@ -78,7 +79,7 @@ class RemoteMethod:
         """
         field = self._method.item
         assert field is not None  # many are sent
-        return self._encode({field.key: msgspec.to_builtins(item, builtin_types=KEPT)})
+        return self._encode({field.key: plain(item)})
 
     def result(self, message: bytes) -> Any:
         """Return the result that a message says.
@@ -160,12 +161,7 @@ class RemoteApi:
 
 def plain_patch(patch: Patch[Any]) -> dict[str, Any]:
     """Return a patch as plain values."""
-    return {
-        name: plain_patch(value)
-        if isinstance(value := patch.get(name), Patch)
-        else msgspec.to_builtins(value, builtin_types=KEPT)
-        for name in patch
-    }
+    return {name: plain_patch(value) if isinstance(value := patch.get(name), Patch) else plain(value) for name in patch}
 
 
 def paths_of(patch: Mapping[str, Any], message: Message) -> list[str]:

@@ -40,7 +40,7 @@ from trivet.testing.app import app_for_tests
 from trivet.testing.asking import Asked, Asker, Connect, ConnectBinary, Grpc, GrpcWeb, Outcome, Rest
 from trivet.testing.graphql import Graphql
 from trivet.testing.settle import settle
-from trivet.transports.rpc.codec import KEPT
+from trivet.transports.rpc.plain import KEPT
 
 ASKERS: Mapping[str, type[Asker]] = {
     "REST": Rest,

@@ -27,7 +27,7 @@ from trivet.core.shape import Struct, field
 from trivet.testing.asgi import scope_of
 from trivet.transports.rest.exchange import PRINCIPAL
 from trivet.transports.rpc import envelope
-from trivet.transports.rpc.codec import KEPT
+from trivet.transports.rpc.plain import KEPT
 from trivet.transports.rpc.protojson import ProtoJson
 from trivet.transports.rpc.status import CONNECT_NAMES, ERROR_INFO, STATUS
 from trivet.transports.rpc.wire import Wire

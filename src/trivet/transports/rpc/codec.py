@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from trivet.contracts.body import shape_of_parameters
 from trivet.contracts.proto.message import Field, Message, Method
-from trivet.contracts.proto.package import POSITION, RESUME_AFTER, VALUE
+from trivet.contracts.proto.package import RESUME_AFTER
 from trivet.contracts.subject import is_page_request
 from trivet.core.decode import Decoder, patched_shape
 from trivet.core.error import InvalidArgument, Violation
@@ -25,8 +24,12 @@ Arguments = dict[str, Any]
 ABSENT: Any = object()
 """Stands for "the message has no item"."""
 
-KEPT = (datetime, timedelta, bytes)
-"""What plain values hold besides what JSON has; the contract has types for them."""
+
+class StreamItem(msgspec.Struct, gc=False):
+    """An item of a stream as it is written; the names are those of the contract."""
+
+    value: Any
+    position: str | None
 
 
 class Codec:
@@ -54,12 +57,8 @@ class Codec:
         if method.output is None:
             self.write: Callable[[Any], bytes] = lambda _: empty
             return
-        encode = format.encoder(method.output)
-        plain = msgspec.to_builtins
-        self.write = lambda value: encode(plain(value, builtin_types=KEPT))
-        self.write_item: Callable[[Any, str | None], bytes] = lambda value, position: encode(
-            {VALUE: plain(value, builtin_types=KEPT), POSITION: position}
-        )
+        write = self.write = format.result_encoder(method.output)
+        self.write_item: Callable[[Any, str | None], bytes] = lambda value, position: write(StreamItem(value, position))
 
     def read(self, data: bytes) -> tuple[Arguments, str | None]:
         """Return the arguments that a message says, and the position after which a stream is resumed.

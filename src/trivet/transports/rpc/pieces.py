@@ -6,6 +6,8 @@ import struct
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from trivet.contracts.proto.message import Scalar
+
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 """Wire types that exist today; groups (3 and 4) do not in proto3."""
 
@@ -23,6 +25,14 @@ LAST_SECOND = 253_402_300_799
 
 MAX_DURATION = 315_576_000_000
 """Seconds that a Duration can say: some 10,000 years."""
+
+WELL_KNOWN = {
+    Scalar.TIMESTAMP: "timestamp",
+    Scalar.DURATION: "duration",
+    Scalar.VALUE: "value",
+    Scalar.MASK: "mask",
+}
+"""What the functions that read and write protobuf's own messages are called."""
 
 unpack_double = struct.Struct("<d").unpack_from
 pack_double = struct.Struct("<d").pack

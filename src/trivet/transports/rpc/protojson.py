@@ -21,6 +21,7 @@ from trivet.core.checks import MAX_VIOLATIONS
 from trivet.core.error import InvalidArgument, Violation
 from trivet.core.naming import camel, snake
 from trivet.core.pointer import escape
+from trivet.transports.rpc.plain import plain
 
 Convert = Callable[[Any], Any]
 
@@ -85,6 +86,11 @@ class ProtoJson:
         """Return what writes plain values as a document."""
         write, encode = self._write_message(message), msgspec.json.encode
         return lambda value: encode(write(value))
+
+    def result_encoder(self, message: Message) -> Callable[[Any], bytes]:
+        """Return what writes as a document what a handler returned."""
+        encode = self.encoder(message)
+        return lambda value: encode(plain(value))
 
     # -- reading
 
