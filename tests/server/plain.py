@@ -30,6 +30,10 @@ async def app(
         body = repr(told | {"raw_path": scope["raw_path"], "tls": scope.get("extensions", {}).get("tls")}).encode()
         await answer(send, body)
         return
+    elif path.startswith("/large/"):
+        await answer(send, bytes(int(path.removeprefix("/large/"))))
+        print(f"answered {path}", flush=True)
+        return
     elif path == "/body":
         while (message := await receive())["type"] == "http.request" and message["more_body"]:
             pass

@@ -118,6 +118,17 @@ async def test_a_request_in_flight_is_finished_and_then_it_exits_with_0() -> Non
         assert "closed" in served.log.read_text()
 
 
+def test_a_request_whose_head_is_half_there_is_answered_before_it_exits() -> None:
+    with serving() as served, socket.create_connection(address(served), timeout=PATIENCE_SECONDS) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nx-half: ")
+        assert httpx2.get(served.url, timeout=PATIENCE_SECONDS).status_code == 200  # later, so that the half is there
+        served.signal(signal.SIGTERM)
+        eventually(lambda: not listens(served))
+        client.sendall(b"there\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        assert served.process.wait(PATIENCE_SECONDS) == 0
+
+
 async def test_a_drain_says_not_ready_at_once_and_still_accepts() -> None:
     with serving(TRIVET_SERVER__DRAIN_WAIT="2") as served:
         with httpx2.Client() as client:  # made before the drain begins: to make one takes a while

@@ -3,10 +3,10 @@
     python -m tests.soak --server envoy --minutes 10
     python -m tests.soak --server none --kills 300
 
-Streams, kept and new connections, HTTP/2 where it is served, conditional requests, orders, errors and clients without
-manners, all at once, with every answer compared with what it must be. In the first half the workers are replaced again
-and again; in the second half they stay, and are measured: the slopes are Theil and Sen's, the median of the slopes
-between all pairs of samples, which a few outliers do not move.
+Streams, kept and new connections, HTTP/2 where it is served, conditional requests, orders, exports into files, errors
+and clients without manners, all at once, with every answer compared with what it must be. In the first half the workers
+are replaced again and again; in the second half they stay, and are measured: the slopes are Theil and Sen's, the median
+of the slopes between all pairs of samples, which a few outliers do not move.
 
 After that ten thousand connections are open that had one request each, while a client with manners goes on: it must be
 answered, the memory must stay in bounds, and all must be closed once they were idle for long enough.
@@ -27,6 +27,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -164,6 +165,7 @@ class Soak:
             self._often(self._kept, 0.5),
             self._often(self._new, 0.2),
             self._often(self._order, 0.1),
+            self._often(self._export, 0.005),
             self._often(self._wrong, 0.2),
             self._rudely(),
             self._replace(),
@@ -253,6 +255,28 @@ class Soak:
         status, answer = await ask(self._port, "POST", "/v1/orders", json.dumps(body).encode())
         expected = status == 201 or json.loads(answer)["reason"] in ("OUT_OF_STOCK", "CURRENCIES_DIFFER")
         assert expected, (status, answer)
+
+    async def _export(self) -> None:
+        """Let a job write the orders of today into a file, and take the file."""
+        await self._order()  # a file without any has no head
+        today = f"{datetime.now(UTC):%Y-%m-%d}"
+        asked = json.dumps({"first_day": today, "last_day": today}).encode()
+        status, body = await ask(self._port, "POST", "/v1/orders:export", asked)
+        assert status == 202, (status, body)
+        job = f"/v1/jobs/{json.loads(body)['id']}"
+        async with asyncio.timeout(120):
+            while (state := await self._state(job)) in ("queued", "running"):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.2)
+        assert state == "succeeded", state
+        status, file = await ask(self._port, "GET", f"{job}/file")
+        assert status == 200, (status, file)
+        assert file.startswith(b"id,"), file[:100]
+
+    async def _state(self, job: str) -> str:
+        status, body = await ask(self._port, "GET", job)
+        assert status == 200, (status, body)
+        state: str = json.loads(body)["state"]
+        return state
 
     async def _wrong(self) -> None:
         method, path, body, wanted = self._random.choice(

@@ -1,7 +1,7 @@
 """The TCP connections of this process, as the kernel knows them.
 
-Envoy counts its connections too, but tells only as long as its administration answers, which it does not reliably
-while it drains. The kernel always knows, and it alone knows whether what was written has been sent.
+Envoy counts its connections too, but while it drains it can be asked a few times only. The kernel always knows, and it
+alone knows whether what was written has been sent.
 """
 
 from __future__ import annotations

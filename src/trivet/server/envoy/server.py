@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from trivet.server.client_certificate import adopt_certificate
 from trivet.server.envoy.admin import Admin, AdminGone
 from trivet.server.envoy.connections import census
+from trivet.server.envoy.deliveries import QUESTIONS, Deliveries
 from trivet.server.envoy.exchange import Exchange
 from trivet.server.envoy.websockets import WebSockets
 from trivet.server.interface import ASGIApp, Receive, Scope, Send
@@ -22,11 +24,12 @@ TICK_SECONDS = 0.05
 LIVE_SECONDS = 30.0
 """How long Envoy may take to listen once the application is open."""
 
-ARRIVE_SECONDS = 0.5
-"""For so long the last answers over HTTP/3 have to arrive, since the kernel knows nothing of them."""
+LAST_SECONDS = 0.5
+"""How long what is cut off when time is up may take to be counted, and to end."""
 
-COMMANDS = 4
-"""Connections kept for the end: it takes two commands, each may close its connection, and one may be lost."""
+KEPT = 2 + QUESTIONS + 1 + 1 + 1
+"""Connections kept for the end: two commands, the questions, one more when time is up, and the last command may each
+cost one, and one may be lost."""
 
 
 class EnvoyServer:
@@ -87,7 +90,7 @@ class EnvoyServer:
         await self._websockets.start(app, state)
         assert self.when_open is not None
         await self.when_open()
-        await self._admin.connect(COMMANDS)
+        await self._admin.connect(KEPT)
         async with asyncio.timeout(LIVE_SECONDS):
             while not (await self._admin.ask(STARTED)).strip().endswith(": 1"):  # noqa: ASYNC110 - only Envoy knows when
                 await asyncio.sleep(0.005)
@@ -108,24 +111,35 @@ class EnvoyServer:
         await self._winding
         await self._command("/drain_listeners")
         self._websockets.stop()
-        started = time.monotonic()
-        while (elapsed := time.monotonic() - started) < timeout:
-            if not self._requests and not self._websockets.running:
-                now = census(self._ports)
-                since = time.monotonic() - self._answered
-                sent = not now.sending and (since >= ARRIVE_SECONDS or not self._http3)
-                # Whoever got an answer whose head was sent before it could say that its connection closes, may be
-                # about to send the next request on it.
-                quiet = min(elapsed, since) >= idle or not (now.connected or self._http3)
-                if not now.listening and sent and quiet:
-                    break
-            await asyncio.sleep(TICK_SECONDS)
+        deliveries = Deliveries(self._admin, self._log, timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._emptied(idle, deliveries)
+                return 0
+        held = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                held = await deliveries.held()
         cut = [*self._requests, *self._websockets.running]
         for task in cut:
             task.cancel("the server is ending")
         if cut:
-            await asyncio.wait(cut, timeout=0.5)
-        return len(cut)
+            await asyncio.wait(cut, timeout=LAST_SECONDS)
+        return max(held, len(cut))
+
+    async def _emptied(self, idle: float, deliveries: Deliveries) -> None:
+        """Return when no connection is left that matters."""
+        started = time.monotonic()
+        while True:
+            if not self._requests and not self._websockets.running:
+                now = census(self._ports)
+                anybody = now.connected > 0 or self._http3  # the kernel does not know its connections
+                # Whoever got an answer whose head was sent before it could say that its connection closes, may be
+                # about to send the next request on it.
+                quiet = time.monotonic() - max(started, self._answered) >= idle
+                if not (now.listening or now.sending) and (not anybody or (quiet and await deliveries.done())):
+                    return
+            await asyncio.sleep(TICK_SECONDS)
 
     async def part(self) -> None:
         """Say to the clients of HTTP/3 that their connections end, where the kernel does not."""
