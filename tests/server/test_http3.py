@@ -86,6 +86,22 @@ async def test_a_connection_that_was_idle_is_closed_in_order_when_its_worker_is_
         assert served.stop() == 0
 
 
+async def test_a_new_connection_is_answered_by_the_new_worker_while_the_old_one_is_still_ending(tmp_path: Path) -> None:
+    with serving(tmp_path, TRIVET_SERVER__DRAIN_TIMEOUT="60") as served:
+        old = await Http3(served).get()
+        kept = asyncio.create_task(Http3(served).get("/sleep/60"))
+        await asyncio.to_thread(eventually, lambda: "sleeping" in served.log.read_text())
+        served.signal(signal.SIGHUP)
+        while (answered := await Http3(served).get()) == old:
+            pass
+        assert await Http3(served).get() == answered
+        assert Path(f"/proc/{old}").exists()
+        kept.cancel()
+        served.signal(signal.SIGTERM)
+        await asyncio.to_thread(eventually, lambda: '"ending"' in served.log.read_text())
+        served.signal(signal.SIGTERM)  # at once
+
+
 async def test_ending_in_order_finishes_what_is_in_flight_over_http3(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         client = Http3(served)

@@ -129,11 +129,13 @@ class Drain(Struct, tag=True):
         wait: Seconds in which it still accepts connections while it says that it is not ready.
         idle: Seconds for which it then keeps connections that have no request.
         timeout: Seconds that requests in flight then get.
+        taken: Whether the worker that replaces it took its sockets over.
     """
 
     wait: float
     idle: float
     timeout: float
+    taken: bool = False
 
 
 class Renew(Struct, tag=True):

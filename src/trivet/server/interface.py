@@ -38,12 +38,13 @@ class Server(Protocol):
         """Let every answer from now on close its connection, while new connections are still accepted."""
         ...
 
-    async def stop(self, idle: float, timeout: float) -> int:
+    async def stop(self, idle: float, timeout: float, *, taken: bool) -> int:
         """Accept nothing more, and return when no connection is left.
 
         Args:
             idle: Seconds for which connections without a request are kept, as their next one may be on its way.
             timeout: Seconds after which requests are cut off.
+            taken: Whether the process that replaces this one took its sockets over.
 
         Returns:
             How many requests were cut off.

@@ -35,8 +35,8 @@ class Launcher(Protocol):
         """
         ...
 
-    def serves(self, name: str) -> None:
-        """Take note that the worker started last under a name serves."""
+    def serves(self, name: str) -> bool:
+        """Take note that the worker started last under a name serves; returns whether it took its sockets over."""
         ...
 
     def ended(self, pid: int) -> None:
@@ -95,8 +95,9 @@ class UvicornLauncher:
             env=self._environ,
         )
 
-    def serves(self, name: str) -> None:
-        """Nothing depends on it."""
+    def serves(self, name: str) -> bool:
+        """Nothing depends on it: the sockets are the supervisor's."""
+        return False
 
     def ended(self, pid: int) -> None:
         """Nothing depends on it."""

@@ -21,6 +21,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+import msgspec
+
 from trivet.server.backoff import failures_after, restart_delay
 from trivet.server.control import Drain
 from trivet.server.fleet import Fleet
@@ -169,8 +171,8 @@ class Supervisor:
         self._later(self._tend(slot, process))
         return process
 
-    async def _is_ready(self, process: Process) -> None:
-        """Return when the worker serves.
+    async def _is_ready(self, process: Process) -> bool:
+        """Return when the worker serves, with whether it took over the sockets of the one that it replaces.
 
         Raises:
             CannotStart: It does not.
@@ -184,9 +186,9 @@ class Supervisor:
                 f"worker {process.name} was not ready within {self._settings.start_timeout:g} s "
                 "(TRIVET_SERVER__START_TIMEOUT)"
             ) from None
-        self._launcher.serves(process.name)
         if self._watch is not None:
             self._watch.add(process.sources)
+        return self._launcher.serves(process.name)
 
     async def _tend(self, slot: Slot, process: Process) -> None:
         """See a worker to its end, and replace it if it was not meant to end."""
@@ -310,7 +312,7 @@ class Supervisor:
             old = slot.current
             new = self._spawn(slot)
             try:
-                await self._is_ready(new)
+                taken = await self._is_ready(new)
             except CannotStart:
                 slot.current = old if old in self._alive else None
                 if slot.current is None and old is not None:
@@ -320,7 +322,7 @@ class Supervisor:
             self._restarts.bind(why).inc()
             slot.failures = 0
             if old is not None and not old.ended.done():
-                old.drain(order)
+                old.drain(msgspec.structs.replace(order, taken=taken))
                 await self._gone(old, order)
 
     async def _gone(self, process: Process, order: Drain) -> None:

@@ -372,7 +372,7 @@ class UvicornServer:
             if isinstance(connection, Connection):
                 connection.close_after_answer()
 
-    async def stop(self, idle: float, timeout: float) -> int:
+    async def stop(self, idle: float, timeout: float, *, taken: bool) -> int:
         """Accept nothing more, and return when no connection is left, with the number of requests cut off."""
         if self._server is None or self._ticking is None:
             return 0

@@ -133,7 +133,7 @@ class Worker:
         await asyncio.sleep(order.wait)
         if runtime is not None:
             runtime.end_streams()
-        return await self._server.stop(order.idle, order.timeout)
+        return await self._server.stop(order.idle, order.timeout, taken=order.taken)
 
     async def _close(self) -> None:
         try:

@@ -214,9 +214,11 @@ class EnvoyLauncher:
         self._running[process.pid] = Running(chain, chain.epoch, (admin, websockets, str(config)))
         return process
 
-    def serves(self, name: str) -> None:
+    def serves(self, name: str) -> bool:
         """Take note that the last worker serves, so that the next one can take its sockets over."""
-        self._chains[name].serves = True
+        chain = self._chains[name]
+        chain.serves = True
+        return chain.epoch > 0
 
     def ended(self, pid: int) -> None:
         """Remove what was its own, and tell the one that replaced it."""

@@ -104,12 +104,13 @@ class EnvoyServer:
         if self._winding is None:
             self._winding = asyncio.create_task(self._command("/healthcheck/fail"), name="wind down")
 
-    async def stop(self, idle: float, timeout: float) -> int:
+    async def stop(self, idle: float, timeout: float, *, taken: bool) -> int:
         """Accept nothing more, and return when no connection is left, with the number of requests cut off."""
         self.wind_down()
         assert self._winding is not None
         await self._winding
-        await self._command("/drain_listeners")
+        if not taken:  # else it is done, and saying it again undoes that packets of HTTP/3 are passed on
+            await self._command("/drain_listeners")
         self._websockets.stop()
         deliveries = Deliveries(self._admin, self._log, timeout)
         with suppress(TimeoutError):
