@@ -28,6 +28,9 @@ import asyncpg
 from tests.postgres import PATIENCE_SECONDS, Server, as_nobody
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "pgbouncer"
+USERS = ("postgres", "keeper")
+"""Who may come through it."""
+
 LIBRARIES = ("libc-ares", "libevent")
 """How the packages begin that PgBouncer needs and that not every machine has."""
 
@@ -100,7 +103,7 @@ class Bouncer:
         own.mkdir()
         for each in [path, *path.parents[2].glob("usr/lib/*/lib*.so*")] if path.is_relative_to(CACHE) else [path]:
             shutil.copy(each, own, follow_symlinks=True)  # an environment of root's alone is out of its reach
-        (self.directory / "users").write_text('"postgres" ""\n')
+        (self.directory / "users").write_text("".join(f'"{user}" ""\n' for user in USERS))
         (self.directory / "ini").write_text(
             "[databases]\n"
             f"* = host={server.directory}\n"
@@ -154,9 +157,9 @@ class Bouncer:
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, run()).result()
 
-    def url(self, database: str) -> str:
+    def url(self, database: str, user: str = "postgres") -> str:
         """Return the address of a database behind it."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}?sslmode=disable"
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it at once."""

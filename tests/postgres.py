@@ -211,10 +211,16 @@ class Server:
         return run_on(self.url(database), sql)
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """Give the name of an empty database, which is dropped at the end."""
+    def database(self, owner: str = "postgres") -> Iterator[str]:
+        """Give the name of an empty database, which is dropped at the end.
+
+        Args:
+            owner: Whose it is; a role that does not exist is made, without further rights.
+        """
         name = f"test_{os.getpid()}_{next(self._numbers)}"
-        self.run(f"CREATE DATABASE {name} TEMPLATE template0")
+        if not self.run(f"SELECT 1 FROM pg_roles WHERE rolname = '{owner}'"):
+            self.run(f"CREATE ROLE {owner} LOGIN")
+        self.run(f"CREATE DATABASE {name} TEMPLATE template0 OWNER {owner}")
         try:
             yield name
         finally:
@@ -248,8 +254,8 @@ def _server(major: int) -> Server:
 
 
 @contextmanager
-def empty_database(major: int = 17) -> Iterator[str]:
-    """Give the URL of an empty database on the shared server."""
+def empty_database(major: int = 17, owner: str = "postgres") -> Iterator[str]:
+    """Give the URL of an empty database on the shared server, as its owner."""
     shared = server(major)
-    with shared.database() as name:
-        yield shared.url(name)
+    with shared.database(owner) as name:
+        yield shared.url(name, owner)

@@ -25,15 +25,22 @@ from trivet.core.operation import Operation
 from trivet.core.principal import ANONYMOUS, Principal
 from trivet.core.resource import Resource
 from trivet.data.catalog import bind, open_database, schema
-from trivet.data.database import Database, Session
+from trivet.data.database import ALL_TENANTS, Database, Session
 from trivet.data.plan import Plans
 from trivet.data.statement import Statement
+from trivet.settings import DatabaseSettings
 
 V = TypeVar("V")
 
 KEY = b"k" * 32
 ENGINES = ["sqlite", "postgresql"]
 """Every engine runs the contract suite."""
+
+GUARDED = [*ENGINES, "row security"]
+"""What is about tenants runs once more where PostgreSQL keeps them apart as well."""
+
+OWNER = "keeper"
+"""Who owns tables that row-level security guards: a role without any rights beyond that."""
 
 
 @contextmanager
@@ -42,8 +49,13 @@ def empty(engine: str, directory: Path) -> Iterator[str]:
     if engine == "sqlite":
         yield f"sqlite:///{directory}/data.db"
     else:
-        with empty_database(17) as url:
+        with empty_database(17, OWNER if engine == "row security" else "postgres") as url:
             yield url
+
+
+def settings_for(url: str) -> DatabaseSettings:
+    """Return how a database of the suite is used: the owner without rights is held to row-level security."""
+    return DatabaseSettings(row_security="on" if f"//{OWNER}@" in url else "off")
 
 
 class FakeWork:
@@ -115,6 +127,7 @@ class Store:
     @asynccontextmanager
     async def reading(self, principal: Principal = ANONYMOUS, *, unrestricted: bool = False) -> AsyncIterator[Read]:
         session = self.database.session(write=False)
+        session.tenant = principal.tenant
         try:
             yield Read(FakeWork(session, self.plans, principal), self.module, unrestricted)
         finally:
@@ -123,6 +136,7 @@ class Store:
     @asynccontextmanager
     async def writing(self, principal: Principal = ANONYMOUS, *, unrestricted: bool = False) -> AsyncIterator[Write]:
         session = self.database.session(write=True)
+        session.tenant = principal.tenant
         try:
             yield Write(FakeWork(session, self.plans, principal), self.module, unrestricted)
             await session.commit()
@@ -140,7 +154,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
     """An open, empty database."""
-    database = open_database(url)
+    database = open_database(url, settings_for(url))
     await database.open()
     yield database
     await database.close()
@@ -167,7 +181,7 @@ class Engine:
 
     def __init__(self, url: str) -> None:
         self.runner = asyncio.Runner()
-        self.database = open_database(url)
+        self.database = open_database(url, settings_for(url))
         self.runner.run(self.database.open())
 
     def run(self, coroutine: Coroutine[Any, Any, V]) -> V:
@@ -180,6 +194,7 @@ class Engine:
         tables = schema([module], self.database.dialect)
         await self.database.create(tables)
         session = self.database.session(write=True)
+        session.tenant = ALL_TENANTS
         for table in tables:
             await session.execute(Statement(sa.delete(table)), ())
         await session.commit()

@@ -20,7 +20,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from tests.postgres import binaries, empty_database
+from tests.postgres import binaries, empty_database, run_on
 from trivet import Struct
 from trivet.cli import main
 from trivet.testing import serve
@@ -324,18 +324,22 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert (refused.returncode, "trivet[migrate]" in refused.stderr) == (1, True)
 
 
+def run_script(url: str, statements: str) -> None:
+    """Run statements as psql does."""
+
+    async def run() -> None:
+        driver = await asyncpg.connect(url)
+        try:
+            await driver.execute(statements)
+        finally:
+            await driver.close()
+
+    asyncio.run(run())
+
+
 def test_the_printed_statements_make_the_tables_too(tmp_path: Path) -> None:
     with empty_database() as url:
-        statements = done("db", "migrate", *SHOP, "--sql", url=url, cwd=tmp_path)
-
-        async def run() -> None:
-            driver = await asyncpg.connect(url)
-            try:
-                await driver.execute(statements)
-            finally:
-                await driver.close()
-
-        asyncio.run(run())
+        run_script(url, done("db", "migrate", *SHOP, "--sql", url=url, cwd=tmp_path))
         assert "nothing to mend" in done("db", "check", *SHOP, url=url, cwd=tmp_path)
 
 
@@ -368,3 +372,68 @@ def test_a_migration_waits_for_no_lock_for_long_but_tries_again(tmp_path: Path) 
 
         code, said = asyncio.run(run())
         assert (code, "a lock was not to be had" in said) == (0, True), said
+
+
+TENANTS_RELEASE = FIRST_RELEASE.replace("    title: str\n", "    title: str\n    org: str\n", 1).replace(
+    "Note(id=ctx.new_id(), title=title)", 'Note(id=ctx.new_id(), title=title, org=ctx.tenant or "")'
+).replace("readable=PUBLIC", "tenant=lambda note: note.org, readable=PUBLIC")  # fmt: skip
+SAFE = "\naccepted = {'row-security': 'every release says whom it works for'}\n"
+
+
+def test_row_security_comes_and_goes_by_revisions_and_a_breach_by_hand_is_found(tmp_path: Path) -> None:
+    release(tmp_path, TENANTS_RELEASE)
+    with empty_database(owner="keeper") as url:
+        where: dict[str, Any] = {"url": url, "cwd": tmp_path, "TRIVET_DATABASE__CREATE": "false"}
+        prepared = where | {"TRIVET_DATABASE__ROW_SECURITY": "prepare"}
+        guarded = where | {"TRIVET_DATABASE__ROW_SECURITY": "on"}
+        done("db", "diff", "notebook.app:app", **where)
+        done("db", "migrate", "notebook.app:app", **where)
+        rows = ", ".join(f"(gen_random_uuid(), 'x', '{org}')" for org in ("red", "blue"))
+        run_on(url, f"INSERT INTO notes.notes (id, title, org) VALUES {rows}")
+
+        refused = trivet("call", "notebook.app:app", "notes.create_note", "--title", "a", **guarded)
+        assert "lacks the policy trivet_tenant" in refused.stderr
+        behind = trivet("db", "check", "notebook.app:app", **prepared)
+        assert "notes: table notes lacks the policy trivet_tenant" in behind.stdout
+        wrote = done("db", "diff", "notebook.app:app", **prepared)
+        assert "shows no rows to releases that do not say whom they work for" in wrote
+        file = tmp_path / wrote.splitlines()[0].removeprefix("wrote ")
+        assert file.name == "0002_guard_notes.py"
+        assert max(map(len, file.read_text().splitlines())) <= 120
+        done("db", "migrate", "notebook.app:app", **prepared)
+        judged = trivet("db", "check", "notebook.app:app", **guarded)
+        assert (judged.returncode, "[migration-row-security]" in judged.stdout) == (1, True)
+        file.write_text(file.read_text().replace("\n\n\ndef", f"\n{SAFE}\n\ndef"))
+        assert "nothing to mend" in done("db", "check", "notebook.app:app", **guarded)
+        assert run_on(url, "SELECT count(*) FROM notes.notes") == [(0,)], "its owner is held, too"
+
+        changes = file.read_text().partition("def upgrade")[0].replace("0002", "0003").replace('"0001"', '"0002"')
+        body = "UPDATE notes.notes SET title = 'y' WHERE title = 'x'"
+        file.with_name("0003_rename.py").write_text(f'{changes}def upgrade() -> None:\n    op.execute("{body}")\n')
+        done("db", "migrate", "notebook.app:app", **guarded)
+        assert run_on(f"{url}&trivet.all_tenants=on", "SELECT count(*) FROM notes.notes WHERE title = 'y'") == [(2,)]
+
+        run_on(url, "DROP POLICY trivet_tenant ON notes.notes")
+        breached = trivet("db", "check", "notebook.app:app", **guarded)
+        assert (breached.returncode, "lacks the policy trivet_tenant" in breached.stdout) == (1, True)
+        done("db", "diff", "notebook.app:app", **guarded)
+        done("db", "migrate", "notebook.app:app", **guarded)
+        assert "nothing to mend" in done("db", "check", "notebook.app:app", **guarded)
+
+        assert "has the policy trivet_tenant" in trivet("db", "check", "notebook.app:app", **where).stdout
+        done("db", "diff", "notebook.app:app", **where)
+        done("db", "migrate", "notebook.app:app", **where)
+        assert "nothing to mend" in done("db", "check", "notebook.app:app", **where)
+        assert run_on(url, "SELECT count(*) FROM notes.notes WHERE title = 'y'") == [(2,)]
+
+
+def test_tables_that_are_new_come_with_their_policies(tmp_path: Path) -> None:
+    release(tmp_path, TENANTS_RELEASE)
+    with empty_database(owner="keeper") as url, empty_database(owner="keeper") as printed:
+        where: dict[str, Any] = {"cwd": tmp_path, "TRIVET_DATABASE__ROW_SECURITY": "on"}
+        wrote = done("db", "diff", "notebook.app:app", url=url, **where)
+        assert wrote.splitlines()[1:] == [], "nothing to be careful about"
+        done("db", "migrate", "notebook.app:app", url=url, **where)
+        assert "nothing to mend" in done("db", "check", "notebook.app:app", url=url, **where)
+        run_script(printed, done("db", "migrate", "notebook.app:app", "--sql", url=printed, **where))
+        assert "nothing to mend" in done("db", "check", "notebook.app:app", url=printed, **where)

@@ -29,6 +29,10 @@ T = TypeVar("T")
 
 MISSING = "migrations need Alembic, which is not installed: pip install 'trivet[migrate]'"
 
+TENANTS_HINT = (
+    "the rows of tenants are there once you say whose: SET trivet.tenant = 'acme'; or SET trivet.all_tenants = 'on';"
+)
+
 
 @click.group()
 def command() -> None:
@@ -332,7 +336,10 @@ def shell(app: str | None, app_dir: str) -> int:
     """
     import shutil
 
-    words, environ = _shell_of(load_for(app, app_dir).settings.database)
+    settings = load_for(app, app_dir).settings.database
+    words, environ = _shell_of(settings)
+    if settings.row_security != "off":
+        click.echo(TENANTS_HINT, err=True)
     program = shutil.which(words[0])
     if program is None:
         raise click.ClickException(f"{words[0]}, the engine's own shell, is not installed")
@@ -373,7 +380,9 @@ def _parts(app: str | None, app_dir: str) -> tuple[App, list[Part]]:
     _, faults = loaded.describe()
     if faults:
         raise FaultyApp(loaded.name, faults)
-    return loaded, parts_of(loaded.modules, dialect_of(loaded.settings.database.url.reveal()))
+    database = loaded.settings.database
+    guarded = database.row_security != "off"
+    return loaded, parts_of(loaded.modules, dialect_of(database.url.reveal()), guarded=guarded)
 
 
 def _everywhere(app: App, work: Callable[[str | None, sa.Connection], T], *, alone: bool = False) -> list[T]:

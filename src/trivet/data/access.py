@@ -57,9 +57,9 @@ def tenant_of(ctx: Read) -> str:
     """Return the tenant that the caller's credential belongs to.
 
     Raises:
-        PermissionDenied: It belongs to none, and the rows are kept per tenant.
+        PermissionDenied: It belongs to none, and the rows are kept per tenant. One without a name is none.
     """
     tenant = ctx.tenant
-    if tenant is None:
+    if not tenant:
         raise PermissionDenied(detail="This needs a credential that belongs to a tenant.")
     return tenant

@@ -56,7 +56,7 @@ def filled(frame: Part, conditions: Iterable[Part]) -> Part:
     return tuple(result)
 
 
-def statement_of(part: Part, dialect: Dialect) -> tuple[Statement, list[Source]]:
+def statement_of(part: Part, dialect: Dialect, *, tenanted: bool) -> tuple[Statement, list[Source]]:
     """Return a part that is a whole statement, and the sources of its values in their order."""
     text: list[str] = []
     sources: list[Source] = []
@@ -66,7 +66,7 @@ def statement_of(part: Part, dialect: Dialect) -> tuple[Statement, list[Source]]
         else:
             sources.append(piece)
             text.append("?" if dialect == "sqlite" else f"${len(sources)}")
-    return Statement.ready(Form("".join(text), as_given, reads=True), dialect), sources
+    return Statement.ready(Form("".join(text), as_given, reads=True), dialect, tenanted=tenanted), sources
 
 
 def _constant(value: Any) -> Source:

@@ -13,14 +13,14 @@ from msgspec.structs import replace
 
 from trivet.core.fault import Fault
 from trivet.core.module import Module
-from trivet.data.database import Database, Dialect, Session
+from trivet.data.database import ALL_TENANTS, Database, Dialect, Session
 from trivet.data.fill import ViewPlan
 from trivet.data.observer import UNOBSERVED, Observer
 from trivet.data.plan import Plans, TablePlan
 from trivet.data.resolve import ResolvedTable, resolve
 from trivet.data.schema import table_of
 from trivet.data.selection import bind_selection, bind_source
-from trivet.data.statement import Statement
+from trivet.data.statement import TENANT, Statement
 from trivet.data.view import View
 from trivet.data.where import UnfitConstant
 from trivet.settings import DatabaseSettings, Url
@@ -81,10 +81,15 @@ async def any_rows(session: Session, modules: Iterable[Module], dialect: Dialect
     """
     if session.writes and dialect == "postgresql":  # where there is one writer, it waits anyway
         await session.fetch(Statement(sa.text(f"SELECT pg_advisory_xact_lock({FILLING})")), ())
-    for table in schema(modules, dialect):
-        if await session.fetch(Statement(sa.select(sa.literal_column("1")).select_from(table).limit(1)), ()):
-            return True
-    return False
+    tenant, session.tenant = session.tenant, ALL_TENANTS
+    try:
+        for table in schema(modules, dialect):
+            one: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(table).limit(1)
+            if await session.fetch(Statement(one, tenanted=TENANT in table.info), ()):
+                return True
+        return False
+    finally:
+        session.tenant = tenant
 
 
 def _resolved(modules: Iterable[Module]) -> tuple[list[ResolvedTable], list[Fault]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 Dialect = Literal["sqlite", "postgresql"]
 Reads = Literal["replica", "session", "primary"]
 Row = tuple[Any, ...]
+
+
+class AllTenants(Enum):
+    """The type of `ALL_TENANTS`, which is no name that a tenant could have."""
+
+    ALL_TENANTS = "all tenants"
+
+
+ALL_TENANTS: Final = AllTenants.ALL_TENANTS
+"""What the platform itself works for where it has to see the rows of all tenants."""
+
+Tenancy = str | AllTenants | None
+"""Whose rows there are beside those that are kept for nobody in particular; with ``None`` there are no others."""
 
 
 class Contention(Unavailable):
@@ -86,6 +100,18 @@ class Session(Protocol):
 
     writes: bool
     """Whether this session may change rows."""
+
+    @property
+    def tenant(self) -> Tenancy:
+        """Whom it works for, nobody at first; in a transaction others may follow.
+
+        Where ``database.row_security`` is on, the server holds every statement to that tenant's rows, whatever it says;
+        elsewhere nobody looks at this.
+        """
+        ...
+
+    @tenant.setter
+    def tenant(self, tenant: Tenancy) -> None: ...
 
     async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
         """Run a statement and return its rows as the driver gives them.
@@ -156,6 +182,14 @@ class Snapshot(Protocol):
 
     It holds a connection from its first statement until it is closed.
     """
+
+    @property
+    def tenant(self) -> Tenancy:
+        """Whom it works for; see `Session.tenant`. It stays the same from the first statement on."""
+        ...
+
+    @tenant.setter
+    def tenant(self, tenant: Tenancy) -> None: ...
 
     def scan(self, statement: Statement, values: Sequence[Any], size: int) -> AsyncGenerator[list[Row], None]:
         """Yield the rows of a statement in groups, each fetched when it is wanted; one scan at a time.

@@ -151,7 +151,7 @@ class ViewPlan(TablePlan[T]):
 def tenants_of(plan: TablePlan[Any]) -> Statement:
     """Return what finds the tenants that have rows in a table."""
     assert plan.resolved.tenant is not None
-    return Statement(sa.select(plan.table.c[plan.resolved.tenant.name]).distinct(), ())
+    return Statement(sa.select(plan.table.c[plan.resolved.tenant.name]).distinct(), (), tenanted=True)
 
 
 def _upsert(table: sa.Table, key: Sequence[str], dialect: Dialect) -> Any:

@@ -68,9 +68,9 @@ class Query:
         self._sources = tuple(sources)
 
     @classmethod
-    def compiled(cls, clause: sa.Executable, dialect: Dialect, sources: dict[str, Source]) -> Query:
+    def compiled(cls, clause: sa.Executable, dialect: Dialect, sources: dict[str, Source], *, tenanted: bool) -> Query:
         """Compile a clause whose parameters are named as its sources."""
-        statement = Statement(clause, tuple(sources))
+        statement = Statement(clause, tuple(sources), tenanted=tenanted)
         statement.on(dialect)
         return cls(statement, sources.values())
 
@@ -117,6 +117,7 @@ class TablePlan(Generic[T]):
         self.readable = Rule(resolved.readable)
         self.writable = Rule(resolved.writable)
         self.may_write = predicate(resolved.writable)
+        self.tenanted = resolved.tenant is not None
         self.tenant_of_row: Callable[[T], str] | None = None
         if resolved.tenant is not None:
             self.tenant_of_row = operator.attrgetter(".".join(resolved.tenant.path))
@@ -175,7 +176,8 @@ class TablePlan(Generic[T]):
             query = next((query for other, query in queries if other == form), None)
             if query is None:
                 where = Where(self.table, self.dialect)
-                query = Query.compiled(build(where, self.guard(where, form)), self.dialect, where.sources)
+                clause = build(where, self.guard(where, form))
+                query = Query.compiled(clause, self.dialect, where.sources, tenanted=self.tenanted)
             queries.append((form, query))
         return [query for _, query in queries]
 
@@ -370,7 +372,7 @@ class ListingPlan:
             query = next((query for other, query in queries if other == node), None)
             if query is None:
                 conditions = [self._part(item) for item in conjuncts(node) if item != TRUE]
-                query = Query(*statement_of(filled(frame, conditions), plan.dialect))
+                query = Query(*statement_of(filled(frame, conditions), plan.dialect, tenanted=plan.tenanted))
             queries.append((node, query))
         return [query for _, query in queries]
 

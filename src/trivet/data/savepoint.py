@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from trivet.core.consistency import Marks
-from trivet.data.database import Session, TransactionFailed
+from trivet.data.database import Session, Tenancy, TransactionFailed
 from trivet.data.deferred import Deferred
 
 
@@ -31,6 +31,15 @@ class Savepoint(Deferred):
         self._inside: AbstractAsyncContextManager[None] | None = None
         self._turn = asyncio.Lock()
         self._left = False
+
+    @property
+    def tenant(self) -> Tenancy:
+        """Whom the transaction works for; see `Session.tenant`."""
+        return self._session.tenant
+
+    @tenant.setter
+    def tenant(self, tenant: Tenancy) -> None:
+        self._session.tenant = tenant
 
     async def _begun(self) -> Session:
         if self._left:

@@ -20,6 +20,7 @@ from trivet.data.resolve import Order, ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
 from trivet.data.sharding.tables import SHARD_COLUMN
 from trivet.data.sqltypes import sql_type
+from trivet.data.statement import TENANT
 
 MAX_IDENTIFIER = 63
 """Bytes of a name that PostgreSQL keeps."""
@@ -46,6 +47,7 @@ def table_of(resolved: ResolvedTable, dialect: Dialect, metadata: sa.MetaData) -
         ),
         *_shard_column(resolved),
         schema=schema,
+        info={} if resolved.tenant is None else {TENANT: resolved.tenant.name},
         **strict,
     )
     for columns, _ in resolved.uniques:

@@ -43,9 +43,14 @@ class Rows:
 
 
 class _Guards:
-    """Puts rule and tenant around each table that a select names, and collects the sources of their values."""
+    """Puts rule and tenant around each table that a select names, and collects the sources of their values.
+
+    Attributes:
+        tenanted: Whether any of them is kept per tenant.
+    """
 
     def __init__(self, dialect: Dialect, restricted: bool, sources: dict[str, Source]) -> None:
+        self.tenanted = False
         self._dialect: Dialect = dialect
         self._restricted = restricted
         self._sources = sources
@@ -55,6 +60,7 @@ class _Guards:
         known = self._guarded.get(id(plan))
         if known is not None:
             return known
+        self.tenanted |= plan.tenanted
         where = Where(plan.table, self._dialect)
         where.sources = self._sources  # one statement, one set of names
         node = plan.readable.node if self._restricted else TRUE
@@ -92,8 +98,8 @@ class SelectionPlan:
         *,
         restricted: bool,
     ) -> Query:
-        clause, sources = _selected(selection, plans, arguments, names, dialect, restricted)
-        return Query.compiled(clause, dialect, sources)
+        clause, sources, tenanted = _selected(selection, plans, arguments, names, dialect, restricted)
+        return Query.compiled(clause, dialect, sources, tenanted=tenanted)
 
     def query(self, ctx: Read) -> Query:
         """Return the statement for the caller."""
@@ -111,15 +117,18 @@ def _selected(
     names: Sequence[str],
     dialect: Dialect,
     restricted: bool,
-) -> tuple[sa.Select[Any] | sa.CompoundSelect[Any], dict[str, Source]]:
-    """Return a select with its columns in the order of the shape, and the sources of its values."""
+) -> tuple[sa.Select[Any] | sa.CompoundSelect[Any], dict[str, Source], bool]:
+    """Return a select with its columns in the order of the shape, the sources of its values, and whether it reads rows
+    that are kept per tenant.
+    """
     sources: dict[str, Source] = {}
     binds: dict[str, Any] = {}
     for argument in arguments:
         value = value_of(argument.annotation)
         sources[argument.name] = _argument(argument, encoder(value, dialect))
         binds[argument.name] = sa.bindparam(argument.name, type_=sql_type(value, dialect))
-    rows = Rows(selection.table.module, plans, _Guards(dialect, restricted, sources))
+    guards = _Guards(dialect, restricted, sources)
+    rows = Rows(selection.table.module, plans, guards)
     clause = selection.function(rows, **binds)
     if not isinstance(clause, sa.Select | sa.CompoundSelect):
         raise Unmapped("it does not return a select", "Return sa.select(...).")
@@ -131,7 +140,7 @@ def _selected(
         )
     whole = clause.subquery("selected")
     ordered = sa.select(*(whole.c[name] for name in names)) if list(found) != list(names) else clause
-    return ordered, sources
+    return ordered, sources, guards.tenanted
 
 
 def _argument(argument: Argument, encode: Any) -> Source:
@@ -165,8 +174,9 @@ def bind_source(view: View[Any, Any], plans: Plans) -> list[Fault]:
         plan: Any = plans[view]
         names = [column.name for column in plan.mapping.columns]
         selection: Selection[Any, ...] = Selection(view, view.shape, function)
-        clause, sources = _selected(selection, plans, (), names, plan.dialect, restricted=False)
-        plan.selected = Query.compiled(sa.insert(plan.table).from_select(names, clause), plan.dialect, sources)
+        clause, sources, tenanted = _selected(selection, plans, (), names, plan.dialect, restricted=False)
+        insert = sa.insert(plan.table).from_select(names, clause)
+        plan.selected = Query.compiled(insert, plan.dialect, sources, tenanted=tenanted or plan.tenanted)
 
     mend = "Write a function of `rows` alone that returns sa.select(...) with the columns of the shape."
     return _faults(compile, place_of(function), f"source of {view.id}", "view-source", mend)

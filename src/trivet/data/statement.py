@@ -42,6 +42,10 @@ OPTIONS: Mapping[Dialect, Mapping[str, Any]] = {
 """How a clause is compiled: the platform's own tables have a schema, where there are schemas."""
 
 
+TENANT = "tenant"
+"""Under which a table has the name of the column with the tenant in its ``info``, where it is kept per tenant."""
+
+
 class Form:
     """A statement as one dialect has it.
 
@@ -66,11 +70,15 @@ class Statement:
     Args:
         clause: Any Core construct; its ``bindparam`` without a value are its parameters.
         parameters: The order in which values are passed; that of their first appearance in the SQL when absent.
+        tenanted: Whether it is about rows that are kept per tenant.
     """
 
-    __slots__ = ("_clause", "_forms", "_parameters")
+    __slots__ = ("_clause", "_forms", "_parameters", "tenanted")
 
-    def __init__(self, clause: sa.Executable, parameters: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, clause: sa.Executable, parameters: Sequence[str] | None = None, *, tenanted: bool = False
+    ) -> None:
+        self.tenanted = tenanted
         self._clause = clause
         self._parameters = None if parameters is None else tuple(parameters)
         self._forms: dict[str, Form] = {}
@@ -80,9 +88,9 @@ class Statement:
         return f"Statement({str(self._clause) if known is None else known.sql!r})"
 
     @classmethod
-    def ready(cls, form: Form, dialect: Dialect) -> Statement:
+    def ready(cls, form: Form, dialect: Dialect, *, tenanted: bool = False) -> Statement:
         """Return a statement that is compiled already, for one dialect only."""
-        statement = cls(sa.text(form.sql))
+        statement = cls(sa.text(form.sql), tenanted=tenanted)
         statement._forms[dialect] = form
         return statement
 
@@ -117,7 +125,7 @@ class Insert(Statement):
         self.schema = table.schema
         self.table = table.name
         self.columns = tuple(column.name for column in table.c)
-        super().__init__(sa.insert(table), self.columns)
+        super().__init__(sa.insert(table), self.columns, tenanted=TENANT in table.info)
 
 
 def _compile(clause: Any, dialect: Dialect, declared: tuple[str, ...] | None) -> Form:

@@ -121,7 +121,12 @@ async def _on_postgresql(settings: DatabaseSettings, work: Callable[[sa.Connecti
     plain = address_of(settings.url.reveal(), settings, "trivet db")
     address = msgspec.structs.replace(
         plain,
-        server_settings={"application_name": "trivet db", "timezone": "UTC", "lock_timeout": f"{LOCK_SECONDS}s"},
+        server_settings={
+            "application_name": "trivet db",
+            "timezone": "UTC",
+            "lock_timeout": f"{LOCK_SECONDS}s",
+            "trivet.all_tenants": "on",  # or a revision that changes rows would find none, and say nothing
+        },
     )
     engine = create_async_engine("postgresql+asyncpg://", async_creator=address.connect, poolclass=sa.NullPool)
     guard = await address.connect() if alone else None

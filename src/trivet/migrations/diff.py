@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trivet.migrations.part import Part
 from trivet.migrations.revisions import next_id, scripts_of, slug_of
-from trivet.migrations.state import context_of
+from trivet.migrations.state import context_of, guards_in
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -44,12 +47,13 @@ def written(
 
     context = context_of(connection, part, parts)
     found = produce_migrations(context, part.metadata).upgrade_ops
-    if found is None or found.is_empty():
+    guarding = _guarding(connection, part)
+    if found is None or (found.is_empty() and not guarding):
         return None
     scripts = scripts_of(part)
     id = next_id(scripts)
-    said = title or title_of(found)
-    imports, body = _rendered(found, part, context)
+    said = title or title_of(found, guarding)
+    imports, body = _rendered(found, guarding, part, context)
     content = HEAD.format(
         title=said[:1].upper() + said[1:].rstrip("."),
         imports="\n".join(imports),
@@ -60,12 +64,31 @@ def written(
     return part.directory / f"{id}_{slug_of(said)}.py", content
 
 
-def title_of(found: ops.UpgradeOps) -> str:
-    """Return what changes do, in a line."""
+def _guarding(connection: sa.Connection, part: Part) -> dict[str, list[str]]:
+    """Return the statements after which row-level security guards the tables that it should, by table."""
+    if part.dialect != "postgresql":
+        return {}
+    from trivet.data.postgresql.rowsecurity import UNGUARDED, changes
+
+    guards = guards_in(connection, part)
+    found = {
+        table.name: changes(table, guards.get((part.name, table.name), UNGUARDED), wanted=part.guarded)
+        for table in part.tables
+    }
+    return {name: statements for name, statements in found.items() if statements}
+
+
+def title_of(found: ops.UpgradeOps, guarding: Mapping[str, Sequence[str]]) -> str:
+    """Return what changes do, in a line.
+
+    Args:
+        found: Of the tables.
+        guarding: Of what guards their rows, by table.
+    """
     from alembic.operations.ops import CreateIndexOp, CreateTableOp
 
     changes = _flat(found.ops)
-    if all(isinstance(op, CreateTableOp | CreateIndexOp) for op in changes):
+    if changes and all(isinstance(op, CreateTableOp | CreateIndexOp) for op in changes):
         tables = [op.table_name for op in changes if isinstance(op, CreateTableOp)]
         if len(tables) > 2:
             return f"create {len(tables)} tables"
@@ -86,6 +109,7 @@ def title_of(found: ops.UpgradeOps) -> str:
                 words.append(f"change {table} {op.column_name}")
             case "CreateIndex" if not any(f"create {table}" == word for word in words):
                 words.append(f"index {table}")
+    words += [f"guard {table}" for table in guarding if f"create {table}" not in words]
     words = list(dict.fromkeys(words))
     return ", ".join(words[:3]) + (" and more" if len(words) > 3 else "") or "change tables"
 
@@ -94,7 +118,9 @@ def _flat(operations: Any) -> list[Any]:
     return [inner for op in operations for inner in (_flat(op.ops) if hasattr(op, "ops") else [op])]
 
 
-def _rendered(found: ops.UpgradeOps, part: Part, context: Any) -> tuple[list[str], str]:
+def _rendered(
+    found: ops.UpgradeOps, guarding: Mapping[str, Sequence[str]], part: Part, context: Any
+) -> tuple[list[str], str]:
     """Return the imports and the body.
 
     On PostgreSQL an index of a table that exists is made or dropped without locking out who writes, which is possible
@@ -122,6 +148,7 @@ def _rendered(found: ops.UpgradeOps, part: Part, context: Any) -> tuple[list[str
     pieces = []
     if found.ops:
         pieces.append(_clean(render_python_code(found, migration_context=context), 4))
+    pieces += [_executed(sql) for statements in guarding.values() for sql in statements]
     if later:
         block = _clean(render_python_code(ops.UpgradeOps(later), migration_context=context), 8)
         pieces.append(f"    with op.get_context().autocommit_block():\n{block}")
@@ -132,6 +159,15 @@ def _rendered(found: ops.UpgradeOps, part: Part, context: Any) -> tuple[list[str
         "from alembic import op",
         *([f"from sqlalchemy.dialects import {part.dialect}"] if own in body else []),
     ], body
+
+
+def _executed(sql: str) -> str:
+    """Return the call that runs a statement, in lines that can be read."""
+    lines = textwrap.wrap(sql, 100, break_long_words=False, break_on_hyphens=False)
+    quoted = [json.dumps(f"{line} ") for line in lines[:-1]] + [json.dumps(lines[-1])]  # as Python has it
+    if len(quoted) == 1:
+        return f"    op.execute({quoted[0]})"
+    return "\n".join(["    op.execute(", *(f"        {each}" for each in quoted), "    )"])
 
 
 def _clean(code: str, indent: int) -> str:

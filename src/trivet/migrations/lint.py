@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from alembic.script import Script
 
 REWRITES = re.compile(r"\s*(update|delete)\b(?!.*\bwhere\b)", re.IGNORECASE | re.DOTALL)
+GUARDS = re.compile(r"alter\s+table\s+(?:\S+\.)?(\S+)\s+.*enable\s+row\s+level\s+security", re.IGNORECASE | re.DOTALL)
 LOCKS = re.compile(r"\b(lock\s+table|vacuum\s+full|cluster\b|reindex\s+(?!.*concurrently))", re.IGNORECASE)
 
 MENDS = {
@@ -43,6 +44,8 @@ MENDS = {
     "across-modules": "Modules refer to each other by id only; a foreign key would tie their releases together.",
     "all-rows": "Change rows in batches outside of the migration: one statement over a table holds its locks until it "
     "has seen every row.",
+    "row-security": "Let every release that runs say whom it works for first, with database.row_security=prepare, and "
+    'say so: accepted = {"row-security": "why"}.',
     "locks": "Find a way that locks less.",
     "unreadable": "Ask the database nothing in upgrade(): a revision that depends on what it finds can not be judged.",
 }
@@ -76,6 +79,9 @@ def findings(part: Part, script: Script) -> Iterator[tuple[str, str]]:
         table = getattr(op, "table_name", None) or getattr(op, "source_table", None) or ""
         if kind == "CreateTable":
             created.add(table)
+        elif kind == "ExecuteSQL" and (guarded := GUARDS.match(str(op.sqltext))) is not None:
+            if guarded[1].strip('"') not in created:
+                yield "row-security", f"{guarded[1]} shows no rows to releases that do not say whom they work for"
         elif table not in created:
             yield from _of(kind, op, table, part)
     if unreadable is not None:

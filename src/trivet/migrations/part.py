@@ -31,6 +31,7 @@ class Part(Struct):
         directory: Where the revisions are.
         metadata: What the tables should be.
         prefix: What the names of its tables begin with where there are no schemas; empty where there are.
+        guarded: Whether row-level security keeps the tenants apart in those of its tables that have them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Part(Struct):
     directory: Path
     metadata: sa.MetaData
     prefix: str
+    guarded: bool = False
 
     @property
     def schema(self) -> str | None:
@@ -55,19 +57,20 @@ class Part(Struct):
         return list(self.metadata.tables.values())
 
 
-def parts_of(modules: Sequence[Module], dialect: Dialect) -> list[Part]:
+def parts_of(modules: Sequence[Module], dialect: Dialect, *, guarded: bool = False) -> list[Part]:
     """Return the parts that have tables, the platform's first.
 
     Args:
         modules: Of the app.
         dialect: Of its database.
+        guarded: Whether row-level security keeps tenants apart.
     """
     own = Path(__file__).parent / "revisions" / dialect
-    parts = [_part(PLATFORM, dialect, own, platform_tables(dialect))]
+    parts = [_part(PLATFORM, dialect, own, platform_tables(dialect), guarded)]
     for module in modules:
         found = schema([module], dialect)
         if found:
-            parts.append(_part(module.name, dialect, revisions_of(module, dialect), found))
+            parts.append(_part(module.name, dialect, revisions_of(module, dialect), found, guarded))
     return parts
 
 
@@ -76,7 +79,7 @@ def revisions_of(module: Module, dialect: Dialect) -> Path:
     return Path(module.place.file).parent / "migrations" / module.name / dialect
 
 
-def _part(name: str, dialect: Dialect, directory: Path, found: Sequence[sa.Table]) -> Part:
+def _part(name: str, dialect: Dialect, directory: Path, found: Sequence[sa.Table], guarded: bool) -> Part:
     import sqlalchemy as sa
 
     metadata = sa.MetaData()
@@ -89,4 +92,5 @@ def _part(name: str, dialect: Dialect, directory: Path, found: Sequence[sa.Table
         directory=directory,
         metadata=metadata,
         prefix="" if dialect == "postgresql" else f"{name}_",
+        guarded=guarded,
     )

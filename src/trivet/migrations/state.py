@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from trivet.core.shape import Struct
@@ -11,6 +12,8 @@ from trivet.migrations.revisions import Revision, revision_of, scripts_of
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from alembic.migration import MigrationContext
+
+    from trivet.data.postgresql.rowsecurity import Guards
 
 
 class State(Struct):
@@ -104,7 +107,34 @@ def differences(connection: sa.Connection, part: Part, parts: list[Part]) -> lis
     from alembic.autogenerate import compare_metadata
 
     found = compare_metadata(context_of(connection, part, parts), part.metadata)
-    return [_words(each) for each in found]
+    return [*(_words(each) for each in found), *_unguarded(connection, part)]
+
+
+def guards_in(connection: sa.Connection, part: Part) -> Guards:
+    """Return what row-level security guards in the database of a part, where its engine has any."""
+    import sqlalchemy as sa
+
+    if part.dialect != "postgresql":
+        return {}
+    from trivet.data.postgresql.rowsecurity import GUARDS, guards_of
+
+    return guards_of(connection.execute(sa.text(GUARDS)))
+
+
+def _unguarded(connection: sa.Connection, part: Part) -> Iterator[str]:
+    """Yield in words which tables are not guarded as they should be, of those that are there."""
+    import sqlalchemy as sa
+
+    if part.dialect != "postgresql":
+        return
+    from trivet.data.postgresql.rowsecurity import UNGUARDED, flaw
+
+    guards = guards_in(connection, part)
+    there = set(sa.inspect(connection).get_table_names(schema=part.schema))
+    for table in part.tables:
+        wrong = flaw(table, guards.get((part.name, table.name), UNGUARDED), wanted=part.guarded)
+        if wrong is not None and table.name in there:
+            yield f"table {table.name} {wrong}"
 
 
 def _words(difference: Any) -> str:

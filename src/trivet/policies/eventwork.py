@@ -115,6 +115,7 @@ class HandlerWork(UnitOfWork):
             self._session = self._transaction.session
             if self._transaction.shared:
                 self._session = self._savepoint = Savepoint(self._session)
+            self._session.tenant = self.tenant
         return self._session
 
     @property

@@ -40,6 +40,7 @@ class JobWork(UnitOfWork):
     @asynccontextmanager
     async def _snapshot(self, database: Database) -> AsyncIterator[Snapshot]:
         held = self._held = database.snapshot()
+        held.tenant = self.tenant
         try:
             async with self.runtime.snapshots:
                 try:

@@ -24,7 +24,7 @@ from trivet.core.call import Call
 from trivet.core.context import Read
 from trivet.core.principal import Principal
 from trivet.core.shape import Struct
-from trivet.data.database import Contention, Session, UniqueViolated
+from trivet.data.database import ALL_TENANTS, Contention, Session, UniqueViolated
 from trivet.data.fill import ViewPlan, tenants_of
 from trivet.data.refreshed import note, refreshed
 from trivet.data.view import View
@@ -112,10 +112,11 @@ async def _attempt(runtime: Runtime, view: View[Any, Any], age: timedelta | None
             if last is not None and now - last < age:
                 return None
         events = await forget(session, [each.id for each in view.subscriptions])
+        session.tenant = ALL_TENANTS
         await plan.clear(session)
         rows = 0
         for tenant in await _tenants(session, view, runtime.plans):
-            call.tenant = tenant
+            call.tenant = session.tenant = tenant
             rows += await _fill(session, plan, Read(work, view.module, unrestricted=True))
         await note(session, view.id, now)
         await work.commit()

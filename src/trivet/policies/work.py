@@ -135,6 +135,7 @@ class UnitOfWork:
                 snapshot=self._declaration.snapshot,
                 after=self._since,
             )
+            self._session.tenant = self._call.tenant
         return self._session
 
     def snapshot(self) -> AbstractAsyncContextManager[Any] | None:

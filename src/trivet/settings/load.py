@@ -434,6 +434,16 @@ RULES = (
         mend="Name the primary with DATABASE_URL=postgresql://..., and its replicas in the same form.",
     ),
     Rule(
+        reads=("database.url", "database.row_security"),
+        title="database.row_security",
+        broken=lambda s, given: (
+            s.database.row_security != "off"
+            and not s.database.url.reveal().startswith(("postgresql://", "postgres://"))
+        ),
+        problem="is on, and only PostgreSQL has row-level security",
+        mend="Name a server with DATABASE_URL=postgresql://..., or leave it out: every statement has its tenant, too.",
+    ),
+    Rule(
         reads=("environment", "server.workers", "database.session_record"),
         title="database.session_record",
         broken=lambda s, given: not s.development and s.database.session_record == "memory" and s.server.workers != 1,

@@ -115,6 +115,9 @@ class DatabaseSettings(Struct):
         isolation: Of commands. The stricter ones fail for each other more often, and are run again.
         pgbouncer: Whether the address is that of a PgBouncer in transaction mode, or of what behaves like it: nothing
             is kept on its connections then.
+        row_security: Whether the server itself keeps tenants apart, by policies on each table that has them (row-level
+            security). With `prepare` each transaction says whom it works for, and tables may have the policies or
+            not: the step before `on`, which does not start where one is missing or does not hold the user.
         replicas: Addresses of streaming replicas of the same database, separated by commas; queries read from them
             where they show the caller nothing older than it has seen.
         replica_lag: Seconds that a replica may be behind; further behind, it is not used.
@@ -138,6 +141,7 @@ class DatabaseSettings(Struct):
     statement_timeout: Seconds = 60
     isolation: Literal["read-committed", "repeatable-read", "serializable"] = "read-committed"
     pgbouncer: bool = False
+    row_security: Literal["off", "prepare", "on"] = "off"
     replicas: tuple[Url, ...] = ()
     replica_lag: Annotated[float, Meta(gt=0, le=86_400)] = 60
     replica_lag_size: Size = 8 * 1024 * 1024

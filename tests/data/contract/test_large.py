@@ -8,8 +8,9 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from tests.data.conftest import KEY, Opener, Store
+from tests.data.conftest import GUARDED, KEY, Opener, Store, settings_for
 from trivet.core.error import AlreadyExists, Error, InvalidArgument, PermissionDenied
 from trivet.core.module import Module
 from trivet.core.principal import Principal
@@ -18,7 +19,8 @@ from trivet.data import Table, Unique
 from trivet.data.catalog import bind, open_database, schema
 from trivet.data.database import Database, TransactionFailed
 from trivet.data.groups import GROUP
-from trivet.settings import DatabaseSettings
+
+pytestmark = pytest.mark.parametrize("url", GUARDED, indirect=True)
 
 MANY = 2 * GROUP + 7
 ANN = Principal(subject="ann", tenant="acme")
@@ -214,7 +216,7 @@ async def test_rows_that_were_streamed_are_not_kept_while_more_come(store: Opene
 
 async def test_streams_hold_nothing_between_two_groups(url: str) -> None:
     """Of one connection there are six readers who stand still, and somebody who writes."""
-    database = open_database(url, DatabaseSettings(pool_size=1))
+    database = open_database(url, replace(settings_for(url), pool_size=1))
     await database.open()
     try:
         ledger = Ledger()
@@ -263,6 +265,7 @@ async def test_a_snapshot_is_of_one_instant_and_in_nobodys_way(store: Opener) ->
         query = listing.first[0][plan.readable.choose(ctx)]
         values = query.values(ctx, (None, 2**63 - 1))
     snapshot = opened.database.snapshot()
+    snapshot.tenant = STAFF.tenant
     found: list[int] = []
     groups = 0
     async for rows in snapshot.scan(query.statement, values, 100):
@@ -290,6 +293,7 @@ async def test_a_scan_that_is_left_ends_with_its_snapshot(store: Opener) -> None
         values = query.values(ctx, (None, 2**63 - 1))
     for _ in range(opened.database.snapshots + 3):  # each gives its connection back
         snapshot = opened.database.snapshot()
+        snapshot.tenant = STAFF.tenant
         async with aclosing(snapshot.scan(query.statement, values, 10)) as groups:
             assert len(await anext(groups)) == 10
             await snapshot.close()

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from tests.data.conftest import Opener, Store
+from tests.data.conftest import GUARDED, Opener, Store
 from trivet.core.error import AlreadyExists, Conflict, InvalidArgument, NotFound, PermissionDenied
 from trivet.core.module import Module
 from trivet.core.page import PageRequest
@@ -316,6 +316,7 @@ class Note(Struct):
     name: str
 
 
+@pytest.mark.parametrize("url", GUARDED, indirect=True)
 async def test_rows_of_another_tenant_are_out_of_reach_even_for_who_acts_as_the_module(store: Opener) -> None:
     module = Module("notes")
     notes = Table(
@@ -359,6 +360,7 @@ async def test_rows_of_another_tenant_are_out_of_reach_even_for_who_acts_as_the_
             await notes.find(anonymous, 1)
 
 
+@pytest.mark.parametrize("url", GUARDED, indirect=True)
 async def test_what_is_unique_is_unique_per_tenant(store: Opener) -> None:
     module = Module("notes")
     notes = Table(

@@ -11,16 +11,18 @@ import asyncpg
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
-from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session, Snapshot
+from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session, Snapshot, Tenancy
 from trivet.data.existing import disagreement, missing
 from trivet.data.pooled import PoolsObserver
 from trivet.data.postgresql.address import OLDEST, address_of
+from trivet.data.postgresql.confined import ConfinedReadSession
 from trivet.data.postgresql.connection import Connection
 from trivet.data.postgresql.errors import field_of, reraise
 from trivet.data.postgresql.listen import Listener
 from trivet.data.postgresql.pool import Pool, PoolOptions
+from trivet.data.postgresql.rowsecurity import GUARDS, ROLE, UNGUARDED, changes, flaw, guards_of, told, unheld
 from trivet.data.postgresql.session import ReadSession, Scan, SnapshotSession, WriteSession
-from trivet.data.statement import compiler
+from trivet.data.statement import TENANT, compiler
 from trivet.settings import DatabaseSettings
 
 if TYPE_CHECKING:
@@ -77,7 +79,9 @@ class PostgresDatabase:
 
     Attributes:
         begin: How a command's transaction begins.
+        confines: Whether the server is told whom each transaction works for.
         pgbouncer: Whether nothing may be kept on connections.
+        reading: What reads each statement on its own.
         snapshots: How many snapshots may be held: a quarter of the connections, none of the only one.
         uniques: The columns of unique indexes, by schema and name.
 
@@ -99,6 +103,8 @@ class PostgresDatabase:
         self.begin = f"BEGIN ISOLATION LEVEL {level} READ WRITE"
         self.uniques: dict[tuple[str, str], tuple[str, ...]] = {}
         self.pgbouncer = self._settings.pgbouncer
+        self.confines = self._settings.row_security != "off"
+        self.reading = ConfinedReadSession if self.confines else ReadSession
         self.snapshots = (self._settings.pool_size + 2) // 4
 
     def __repr__(self) -> str:
@@ -249,6 +255,11 @@ class PostgresDatabase:
                     self._agree(table, columns, {column.name for column in table.columns})
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
                     await driver.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
+            guards = guards_of(await driver.fetch(GUARDS))
+            for table in tables:
+                for sql in changes(table, guards.get(_place(table), UNGUARDED), wanted=self.confines):
+                    await driver.execute(sql)
+            await self._guarded(driver, tables)
             await self._learn(driver, schemas)
             await session.commit()
         except asyncpg.InsufficientPrivilegeError as refused:
@@ -281,6 +292,7 @@ class PostgresDatabase:
                 wanted = {column.name for column in table.columns}
                 self._agree(table, existing[_place(table)] & wanted, wanted)
             await self._permitted(driver, tables)
+            await self._guarded(driver, tables)
             await self._learn(driver, schemas)
         except (asyncpg.PostgresError, OSError) as error:
             reraise(error, self, self.uniques)
@@ -325,6 +337,30 @@ class PostgresDatabase:
                 f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {silent[0].partition('.')[0]} TO {user}"
             )
 
+    async def _guarded(self, driver: asyncpg.Connection, tables: Sequence[sa.Table]) -> None:
+        """Refuse a wall between tenants that does not stand, or that stands where nobody says for whom he comes."""
+        tenanted = [table for table in tables if TENANT in table.info]
+        security = self._settings.row_security
+        if not tenanted or security == "prepare":
+            return
+        guards = guards_of(await driver.fetch(GUARDS))
+        if security == "on":
+            [role] = await driver.fetch(ROLE)
+            problem = unheld(role)
+            if problem is not None:
+                raise DatabaseUnavailable.because(f"{self}: {problem}")
+        for table in tenanted:
+            guard = guards.get(_place(table), UNGUARDED)
+            lacks = flaw(table, guard, wanted=security == "on")
+            if lacks is not None and (security == "on" or guard.active):
+                mend = (
+                    "migrate it (`trivet db diff`, `trivet db migrate`)"
+                    if security == "on"
+                    else "no row would be there: set TRIVET_DATABASE__ROW_SECURITY=on, or take the policies off "
+                    "(`trivet db diff`)"
+                )
+                raise DatabaseUnavailable.because(f"{self}: table {_shown(table)} {lacks}: {mend}")
+
     def _agree(self, table: sa.Table, existing: set[str], wanted: set[str]) -> None:
         problem = disagreement(_shown(table), existing, wanted)
         if problem is not None:
@@ -347,7 +383,11 @@ class PostgresDatabase:
         self.in_process()
         if write:
             return WriteSession(self, deadline)
-        return SnapshotSession(self, deadline) if snapshot else ReadSession(self, deadline)
+        return SnapshotSession(self, deadline) if snapshot else self.reading(self, deadline)
+
+    def beginning(self, begin: str, tenant: Tenancy) -> str:
+        """Return how a transaction begins that works for a tenant: with one round trip, and no query for nobody."""
+        return f"{begin}; {told(tenant)}" if self.confines and tenant is not None else begin
 
     def snapshot(self) -> Snapshot:
         """Return a snapshot; nothing is borrowed or begun yet."""

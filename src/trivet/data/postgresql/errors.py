@@ -45,6 +45,9 @@ UNAVAILABLE: Mapping[str, str] = {
 }
 """What a code or its class means to whoever runs the process."""
 
+WALL = "ExecWithCheckOptions"
+"""Where the server refuses a row that a policy does not let in: no right is lacking, the statement is wrong."""
+
 STALE = asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError
 """The tables changed after the statement was prepared; by now the driver has forgotten what it knew."""
 
@@ -86,7 +89,7 @@ def _of_server(error: asyncpg.PostgresError, database: object, uniques: Uniques)
     if code == "57014":  # query_canceled; what we cancel ourselves never gets here
         return DeadlineExceeded()
     meaning = UNAVAILABLE.get(code) or UNAVAILABLE.get(code[:2])
-    if meaning is not None:
+    if meaning is not None and field_of(error, "server_source_function") != WALL:
         return DatabaseUnavailable.because(f"{database}: {meaning} ({field_of(error, 'message')})", retry_after=1)
     bug: BaseException = error
     return bug

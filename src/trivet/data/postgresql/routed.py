@@ -11,7 +11,7 @@ import asyncpg
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Mark, Marks
-from trivet.data.database import Contention, DatabaseUnavailable, Reads, Row
+from trivet.data.database import Contention, DatabaseUnavailable, Reads, Row, Tenancy
 from trivet.data.postgresql.session import ReadSession, SnapshotSession, WriteSession
 from trivet.data.statement import Insert, Statement
 
@@ -62,6 +62,7 @@ class RoutedSession:
         "_snapshot",
         "_touched",
         "_turn",
+        "tenant",
     )
 
     writes = False
@@ -84,6 +85,7 @@ class RoutedSession:
         self._node = 0
         self._touched = False
         self._turn = asyncio.Lock()
+        self.tenant: Tenancy = None
 
     async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
         """Run a statement and return its rows as the driver gives them; see `Session.fetch`."""
@@ -110,8 +112,10 @@ class RoutedSession:
         return self._inner
 
     def _at(self, database: PostgresDatabase) -> ReadSession:
-        kind = SnapshotSession if self._snapshot else ReadSession
-        return kind(database, self._deadline, insists=self._replica is None)
+        kind = SnapshotSession if self._snapshot else database.reading
+        session = kind(database, self._deadline, insists=self._replica is None)
+        session.tenant = self.tenant
+        return session
 
     async def _moved(self, failed: Exception | None) -> ReadSession:
         """Go on at the primary.

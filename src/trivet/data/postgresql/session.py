@@ -13,9 +13,10 @@ import asyncpg
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
 from trivet.core.error import DeadlineExceeded
-from trivet.data.database import DatabaseUnavailable, Row, TransactionFailed, UniqueViolated
+from trivet.data.database import DatabaseUnavailable, Row, Tenancy, TransactionFailed, UniqueViolated
 from trivet.data.postgresql.connection import Connection
 from trivet.data.postgresql.errors import BROKEN, STALE, columns_of, lost, reraise, row_of
+from trivet.data.postgresql.rowsecurity import told
 from trivet.data.statement import Form, Insert, Statement, as_given
 from trivet.data.waiting import uninterrupted
 
@@ -31,11 +32,12 @@ FINISH_SECONDS = 10.0
 class _Session:
     """What the three have in common: one statement at a time, at most one connection."""
 
-    __slots__ = ("_connection", "_database", "_deadline", "_turn")
+    __slots__ = ("_connection", "_database", "_deadline", "_turn", "tenant")
 
     writes = False
 
     def __init__(self, database: PostgresDatabase, deadline: Deadline | None) -> None:
+        self.tenant: Tenancy = None
         self._database = database
         self._deadline = deadline
         self._connection: Connection | None = None
@@ -148,6 +150,9 @@ class ReadSession(_Session):
             return self._connection.driver
 
 
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
 class SnapshotSession(ReadSession):
     """Reads everything as of its first statement, in a transaction of its own."""
 
@@ -166,7 +171,7 @@ class SnapshotSession(ReadSession):
         if self._connection is None:
             connection = await self._database.pool.take(self._deadline)
             try:
-                await connection.command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", self._deadline)
+                await connection.command(self._database.beginning(SNAPSHOT, self.tenant), self._deadline)
             except BaseException as error:
                 self._database.pool.give_back(connection)
                 self._fail(error)
@@ -220,12 +225,13 @@ class Scan(SnapshotSession):
 class WriteSession(_Session):
     """One transaction, from the first statement to `commit`, `rollback` or `close`."""
 
-    __slots__ = ("_closed", "_depth", "_failed")
+    __slots__ = ("_closed", "_depth", "_failed", "_told")
 
     writes = True
 
     def __init__(self, database: PostgresDatabase, deadline: Deadline | None) -> None:
         super().__init__(database, deadline)
+        self._told: Tenancy = None
         self._failed = self._closed = False
         self._depth = 0
 
@@ -260,11 +266,11 @@ class WriteSession(_Session):
                 self._fail(error, connection)
 
     async def load(self, insert: Insert, rows: Sequence[Row]) -> None:
-        """Add rows with COPY; see `Session.load`. Behind a PgBouncer, where the driver's COPY would leave a prepared
-        statement behind, they are inserted.
+        """Add rows with COPY; see `Session.load`. They are inserted behind a PgBouncer, where the driver's COPY would
+        leave a prepared statement behind, and where row-level security guards them, which COPY does not know.
         """
-        if self._database.pgbouncer:
-            await self.execute_many(insert, rows)
+        if self._database.pgbouncer or (self._database.confines and insert.tenanted):
+            await self._inserted(insert, rows)
             return
         async with self._turn:
             connection = await self._held()
@@ -277,6 +283,18 @@ class WriteSession(_Session):
                     raise UniqueViolated(columns, row_of(error, insert.table, len(rows))) from error
                 self._fail(error, connection)
 
+    async def _inserted(self, insert: Insert, rows: Sequence[Row]) -> None:
+        """Add rows in few round trips; where one is refused, once more one by one, to find out which."""
+        try:
+            async with self.savepoint():
+                await self.execute_many(insert, rows)
+        except UniqueViolated:
+            for number, values in enumerate(rows):
+                try:
+                    await self.execute(insert, values)
+                except UniqueViolated as violated:
+                    raise UniqueViolated(violated.columns, number) from violated
+
     async def _held(self) -> Connection:
         if self._failed or self._closed:
             raise TransactionFailed()
@@ -287,19 +305,24 @@ class WriteSession(_Session):
                 self._database.pool.give_back(connection)
                 raise TransactionFailed()
             self._connection = connection
+        elif self._database.confines and self._told != self.tenant:
+            tenant = self.tenant
+            await self._mark(self._connection, told(tenant))
+            self._told = tenant
         return self._connection
 
     async def _begun(self) -> Connection:
-        database, deadline = self._database, self._deadline
+        database, deadline, tenant = self._database, self._deadline, self.tenant
         for last in (False, True):  # what broke before anything began may begin on another connection
             connection = await database.pool.take(deadline)
             try:
-                await connection.command(database.begin, deadline)
+                await connection.command(database.beginning(database.begin, tenant), deadline)
             except BaseException as error:
                 database.pool.give_back(connection)
                 if last or not lost(error):
                     self._fail(error)
             else:
+                self._told = tenant
                 return connection
         raise AssertionError("unreachable")
 
@@ -333,6 +356,7 @@ class WriteSession(_Session):
         """Undo what happened inside when it raises, and only that; see `Session.savepoint`."""
         async with self._turn:
             connection = await self._held()
+            told = self._told
             self._depth += 1
             name = f"s{self._depth}"
             await self._mark(connection, f"SAVEPOINT {name}")
@@ -343,6 +367,7 @@ class WriteSession(_Session):
         except BaseException:
             if connection is self._connection and not connection.closed:
                 await uninterrupted(self._back_to(connection, name))
+                self._told = told  # as the server takes back what it was told inside
             raise
         else:
             async with self._turn:

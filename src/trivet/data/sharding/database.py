@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from trivet.core.clock import Deadline
 from trivet.core.consistency import DIRECTORY, Mark, Marks, both
 from trivet.core.sharding import SHARDS
-from trivet.data.database import Contention, Database, Dialect, Reads, Session, Snapshot
+from trivet.data.database import Contention, Database, Dialect, Reads, Session, Snapshot, Tenancy
 from trivet.data.pooled import PoolsObserver
 from trivet.data.sharding.directory import HOME, Directory, dealt
 from trivet.data.sharding.reads import ShardedRead
@@ -211,8 +211,13 @@ class ShardedDatabase:
 
     # -- who holds a shard
 
-    async def claim(self, shard: int, deadline: Deadline | None) -> tuple[Session, Database]:
+    async def claim(self, shard: int, deadline: Deadline | None, tenant: Tenancy = None) -> tuple[Session, Database]:
         """Begin a transaction on the node that holds the shard, which it keeps until then, and return both.
+
+        Args:
+            shard: The logical shard.
+            deadline: Bounds every statement.
+            tenant: Whom the transaction works for.
 
         Raises:
             Contention: The shard is changing nodes, and that takes longer than can be waited for.
@@ -221,6 +226,7 @@ class ShardedDatabase:
         while True:
             node, epoch = self.directory.nodes[shard], self.directory.epochs[shard]
             session = self.nodes[node].session(write=True, deadline=deadline)
+            session.tenant = tenant
             if not self.moves:
                 return session, self.nodes[node]
             try:

@@ -56,9 +56,11 @@ SET LOCAL extra_float_digits = 1;
 SET LOCAL datestyle = 'ISO';
 SET LOCAL intervalstyle = 'postgres';
 SET LOCAL bytea_output = 'hex';
-SET LOCAL timezone = 'UTC'
+SET LOCAL timezone = 'UTC';
+SET LOCAL trivet.all_tenants = 'on'
 """
-"""How each transaction begins, so that a row has the same text on both sides, whatever its server is set to."""
+"""How each transaction begins, so that a row has the same text on both sides, whatever its server is set to, and is
+there, whoever's it is."""
 
 STEPS = ("copying", "fenced", "flipping", "dropping", "serving")
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks, both
-from trivet.data.database import DatabaseUnavailable, Reads, Row, Session
+from trivet.data.database import DatabaseUnavailable, Reads, Row, Session, Tenancy
 from trivet.data.sharding.directory import HOME
 from trivet.data.sharding.session import HOME_PLACE, SecondShard
 
@@ -43,7 +43,7 @@ class ShardedRead:
         after: What the caller has seen.
     """
 
-    __slots__ = ("_after", "_blind", "_database", "_deadline", "_place", "_reads", "_sessions", "_snapshot")
+    __slots__ = ("_after", "_blind", "_database", "_deadline", "_place", "_reads", "_sessions", "_snapshot", "tenant")
 
     writes = False
 
@@ -63,6 +63,7 @@ class ShardedRead:
         self._blind: bool | None = None
         self._sessions: dict[tuple[str, Reads], Session] = {}
         self._place: int | None = None
+        self.tenant: Tenancy = None
 
     def on(self, shard: int | None) -> Session:
         """Return what reads a row of a logical shard, or with ``None`` what is not sharded.
@@ -89,6 +90,7 @@ class ShardedRead:
                 snapshot=self._snapshot,
                 after=self._after,
             )
+            known.tenant = self.tenant
         return known
 
     async def read(self, shard: int, statement: Statement, values: Sequence[Any]) -> list[Row]:
@@ -254,6 +256,7 @@ class _At:
     def __init__(self, whole: ShardedRead, shard: int) -> None:
         self._whole = whole
         self._shard = shard
+        self.tenant = whole.tenant
         self.execute = whole.execute
         self.execute_many = whole.execute_many
         self.load = whole.load

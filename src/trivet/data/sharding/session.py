@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
-from trivet.data.database import Database, Session, TransactionFailed
+from trivet.data.database import Database, Session, Tenancy, TransactionFailed
 from trivet.data.deferred import Deferred
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class ShardedWrite(Deferred):
         "_marks",
         "_node",
         "_place",
+        "_tenant",
         "_turn",
     )
 
@@ -68,6 +69,18 @@ class ShardedWrite(Deferred):
         self._marks: list[_Mark] = []
         self._turn = asyncio.Lock()
         self._closed = False
+        self._tenant: Tenancy = None
+
+    @property
+    def tenant(self) -> Tenancy:
+        """Whom this transaction works for; see `Session.tenant`."""
+        return self._tenant
+
+    @tenant.setter
+    def tenant(self, tenant: Tenancy) -> None:
+        self._tenant = tenant
+        if self._inner is not None:
+            self._inner.tenant = tenant
 
     # -- where it is
 
@@ -138,8 +151,10 @@ class ShardedWrite(Deferred):
             self._place = HOME_PLACE
         if self._place is None or self._place == HOME_PLACE:
             node = self._node = self._node or database.home
-            return node.session(write=True, deadline=self._deadline)
-        inner, self._node = await database.claim(self._place, self._deadline)
+            inner = node.session(write=True, deadline=self._deadline)
+            inner.tenant = self._tenant
+            return inner
+        inner, self._node = await database.claim(self._place, self._deadline, self._tenant)
         return inner
 
     # -- as every session

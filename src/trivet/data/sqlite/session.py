@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
 from trivet.core.error import DeadlineExceeded
-from trivet.data.database import Contention, Row, TransactionFailed, UniqueViolated
+from trivet.data.database import Contention, Row, Tenancy, TransactionFailed, UniqueViolated
 from trivet.data.sqlite.connection import BUDGET, UNLIMITED, Connection
 from trivet.data.sqlite.errors import busy, interrupted, reraise, translated
 from trivet.data.sqlite.waiting import acquire, in_thread, patiently, to_the_end
@@ -33,11 +33,12 @@ BULK = 100
 class ReadSession:
     """Reads, each statement on its own: in the loop on the process's reader, or in a thread on a borrowed one."""
 
-    __slots__ = ("_database", "_deadline")
+    __slots__ = ("_database", "_deadline", "tenant")
 
     writes = False
 
     def __init__(self, database: SqliteDatabase, deadline: Deadline | None) -> None:
+        self.tenant: Tenancy = None
         self._database = database
         self._deadline = deadline
 
@@ -179,11 +180,12 @@ class Scan(SnapshotSession):
 class WriteSession:
     """One transaction on the process's writer, held from the first statement to `commit`, `rollback` or `close`."""
 
-    __slots__ = ("_closed", "_connection", "_database", "_deadline", "_depth", "_failed", "_turn")
+    __slots__ = ("_closed", "_connection", "_database", "_deadline", "_depth", "_failed", "_turn", "tenant")
 
     writes = True
 
     def __init__(self, database: SqliteDatabase, deadline: Deadline | None) -> None:
+        self.tenant: Tenancy = None
         self._database = database
         self._deadline = deadline
         self._connection: Connection | None = None

@@ -1,0 +1,706 @@
+"""The second wall between tenants: what a statement forgets, the server does not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, aclosing, suppress
+from typing import Any, cast
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.data.conftest import KEY, OWNER, Engine, Store
+from tests.data.sharding.nodes import nodes_of, what_moves
+from tests.data.sharding.nodes import opened as sharded
+from tests.pgbouncer import Bouncer, bouncer
+from tests.postgres import SURVIVES, Server, empty_database, run_on, server
+from trivet.core.clock import Deadline, SystemClock
+from trivet.core.error import AlreadyExists, DeadlineExceeded, Error
+from trivet.core.module import Module
+from trivet.core.page import PageRequest
+from trivet.core.principal import Principal
+from trivet.core.shape import Struct
+from trivet.core.sharding import logical_of
+from trivet.data import PUBLIC, Table
+from trivet.data.catalog import bind, open_database, schema
+from trivet.data.database import ALL_TENANTS, DatabaseUnavailable, Session, Tenancy
+from trivet.data.postgresql.rowsecurity import told
+from trivet.data.sharding.move import Move
+from trivet.data.statement import Form, Statement
+from trivet.settings import DatabaseSettings, Url
+
+pytestmark = pytest.mark.integration
+
+
+class Note(Struct):
+    id: int
+    org: str
+    name: str
+
+
+class Plain(Struct):
+    id: int
+
+
+class Book:
+    """A module with a table that is kept per tenant, and one that is not."""
+
+    def __init__(self) -> None:
+        self.module = Module("book")
+        self.notes = Table(
+            self.module, Note, key=lambda n: n.id, tenant=lambda n: n.org, readable=PUBLIC, writable=PUBLIC
+        )
+        self.plain = Table(self.module, Plain, key=lambda p: p.id, readable=PUBLIC, writable=PUBLIC)
+
+        @self.notes.listing(order="name")
+        def by_name(note: Note, name: str | None = None) -> bool:
+            return note.name == name
+
+        self.by_name = by_name
+
+
+BOOK = Book()
+RED, BLUE = Principal(subject="r", tenant="red"), Principal(subject="b", tenant="blue")
+
+# What forgets the tenant: statements as no plan of a table has them.
+EVERY = Statement(sa.text("SELECT id, org FROM book.notes ORDER BY id"), tenanted=True)
+UNMARKED = Statement(sa.text("SELECT id, org FROM book.notes ORDER BY id"))
+RENAME = Statement(sa.text("UPDATE book.notes SET name = 'mine'"))
+STEAL = Statement(sa.text("UPDATE book.notes SET org = 'blue'"))
+REMOVE = Statement(sa.text("DELETE FROM book.notes"))
+TOLD = "SELECT current_setting('trivet.tenant', true), current_setting('trivet.all_tenants', true)"
+WHO = Statement(sa.text(TOLD))
+SLEEP = Statement(sa.text("SELECT pg_sleep(60) FROM book.notes"), tenanted=True)
+
+
+async def opened(url: str, **more: Any) -> Store:
+    database = open_database(url, DatabaseSettings(**{"row_security": "on", **more}))
+    await database.open()
+    plans, faults = bind([BOOK.module], "postgresql", KEY)
+    assert not faults
+    try:
+        await database.create(schema([BOOK.module], "postgresql"))
+    except BaseException:
+        await database.close()
+        raise
+    return Store(database, BOOK.module, plans)
+
+
+def name_of(url: str) -> str:
+    """Return the name of the database that a test has."""
+    return url.partition("@/")[2].partition("?")[0]
+
+
+async def fill(store: Store) -> None:
+    """Keep two notes of each of two tenants: those of red have even numbers."""
+    for who in (RED, BLUE):
+        async with store.writing(who) as ctx:
+            for number in range(4):
+                if number % 2 == (who is BLUE):
+                    await BOOK.notes.insert(ctx, Note(id=number, org=str(who.tenant), name=f"n{number}"))
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with empty_database(owner=OWNER) as url:
+        yield url
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    opened_ = await opened(url, pool_size=2)
+    await fill(opened_)
+    yield opened_
+    await opened_.database.close()
+
+
+def session_for(store: Store, tenant: Tenancy, *, write: bool = False, snapshot: bool = False, **more: Any) -> Session:
+    session = store.database.session(write=write, snapshot=snapshot, **more)
+    session.tenant = tenant
+    return session
+
+
+KINDS = [
+    pytest.param({"write": False}, id="read"),
+    pytest.param({"snapshot": True}, id="snapshot"),
+    pytest.param({"write": True}, id="write"),
+]
+
+
+# -- what the wall keeps out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_statement_that_forgets_the_tenant_sees_its_rows_only(store: Store, kind: dict[str, bool]) -> None:
+    for tenant, seen in (("red", [0, 2]), ("blue", [1, 3]), ("none such", []), (None, []), ("", [])):
+        session = session_for(store, tenant, **kind)
+        assert [id for id, _ in await session.fetch(EVERY, ())] == seen
+        await session.close()
+
+
+async def test_without_the_mark_of_a_plan_a_read_sees_nothing_at_all(store: Store) -> None:
+    session = session_for(store, "red")
+    assert await session.fetch(UNMARKED, ()) == []
+
+
+async def test_a_plan_whose_condition_was_lost_still_reads_one_tenant(store: Store) -> None:
+    plan = store.plans[BOOK.notes]
+    query = plan.listings[BOOK.by_name].first[0][0]
+    form = query.statement.on("postgresql")
+    lost = form.sql.replace("WHERE ", "WHERE true OR ", 1)
+    assert lost != form.sql
+    broken = Statement.ready(Form(lost, form.arrange, reads=True), "postgresql", tenanted=query.statement.tenanted)
+    for who, seen in ((RED, [0, 2]), (BLUE, [1, 3])):
+        async with store.reading(who) as ctx:
+            values = query.values(ctx, (None, 100))
+            rows = await ctx._work.session.fetch(broken, values)
+        assert sorted(row[0] for row in rows) == seen
+
+
+async def test_a_statement_that_forgets_the_tenant_changes_its_rows_only(store: Store) -> None:
+    session = session_for(store, "blue", write=True)
+    assert await session.execute(RENAME, ()) == 2
+    assert await session.execute(REMOVE, ()) == 2
+    await session.rollback()
+    session.tenant = None
+    assert await session.execute(RENAME, ()) == 0
+    assert await session.execute(REMOVE, ()) == 0
+    await session.close()
+
+
+async def test_a_row_can_not_be_given_to_another_tenant_or_come_as_one(store: Store) -> None:
+    session = session_for(store, "red", write=True)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):  # a bug, which stays one
+        await session.execute(STEAL, ())
+    await session.rollback()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        await session.execute(store.plans[BOOK.notes].insert, (9, "blue", "x"))
+    await session.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_a_team_runs_on_the_drivers_connection_is_held_too(store: Store, kind: dict[str, bool]) -> None:
+    session = session_for(store, "red", **kind)
+    driver = await session.driver_connection()
+    assert [row["id"] for row in await driver.fetch("SELECT id FROM book.notes ORDER BY id")] == [0, 2]
+    assert [id for id, _ in await session.fetch(EVERY, ())] == [0, 2]
+    await session.close()
+    await nothing_stays(store)
+
+
+async def test_a_connection_that_was_lent_is_held_after_its_transaction_was_ended_there(store: Store) -> None:
+    session = session_for(store, "red")
+    driver = await session.driver_connection()
+    await driver.execute("ROLLBACK")
+    assert await driver.fetch("SELECT id FROM book.notes") == []
+    assert [id for id, _ in await session.fetch(EVERY, ())] == [0, 2]
+    await session.close()
+
+
+async def test_a_cursor_is_held_to_the_tenant(store: Store) -> None:
+    snapshot = store.database.snapshot()
+    snapshot.tenant = "blue"
+    async with aclosing(snapshot.scan(EVERY, (), 1)) as groups:
+        assert [row[0] async for rows in groups for row in rows] == [1, 3]
+    await snapshot.close()
+
+
+async def test_the_platform_sees_all_tenants_and_no_tenant_can_be_called_so(store: Store) -> None:
+    for tenant, seen in ((ALL_TENANTS, [0, 1, 2, 3]), ("*", []), ("on", []), ("all tenants", [])):
+        for write in (False, True):
+            session = session_for(store, tenant, write=write)
+            assert [id for id, _ in await session.fetch(EVERY, ())] == seen
+            await session.close()
+
+
+@pytest.mark.parametrize("name", ["o'red", "back\\slash", "\\'; RESET ALL; --", "E'x'", "ünï 🦊", "$1", "a" * 500])
+async def test_a_tenant_may_have_any_name(store: Store, name: str) -> None:
+    who = Principal(subject="x", tenant=name)
+    async with store.writing(who) as ctx:
+        await BOOK.notes.insert(ctx, Note(id=77, org=name, name="x"))
+    async with store.reading(who) as ctx:
+        assert (await BOOK.notes.get(ctx, 77)).org == name
+        assert [note.id for note in (await BOOK.notes.page(ctx, BOOK.by_name, PageRequest())).items] == [77]
+    driver = await asyncpg.connect(str(store.database._address.url.reveal()))  # type: ignore[attr-defined]  # as the app
+    await driver.execute("SET standard_conforming_strings = off")  # as an old server may be set
+    async with driver.transaction():
+        await driver.execute(told(name))
+        assert [tuple(row) for row in await driver.fetch(TOLD)] == [(name, "")]
+    await driver.close()
+
+
+# -- a transaction for several tenants
+
+
+async def test_whom_a_transaction_works_for_may_change_and_a_savepoint_takes_it_back(store: Store) -> None:
+    session = session_for(store, "red", write=True)
+
+    async def seen() -> list[int]:
+        return [id for id, _ in await session.fetch(EVERY, ())]
+
+    assert await seen() == [0, 2]
+
+    async def undone(last: Tenancy) -> None:
+        with suppress(ZeroDivisionError):
+            async with session.savepoint():
+                session.tenant = "blue"
+                assert await seen() == [1, 3]
+                session.tenant = last
+                raise ZeroDivisionError
+
+    await undone("blue")
+    assert await seen() == [1, 3], "the server took it back with the savepoint, and is told again"
+    session.tenant = "red"
+    assert await seen() == [0, 2]
+    await undone("red")
+    assert await seen() == [0, 2]
+    async with session.savepoint():
+        session.tenant = ALL_TENANTS
+        assert await seen() == [0, 1, 2, 3]
+    assert await seen() == [0, 1, 2, 3], "what was told in a savepoint stays with it"
+    session.tenant = None
+    assert await seen() == []
+    await session.rollback()
+    session.tenant = "blue"
+    assert await seen() == [1, 3]
+    await session.close()
+
+
+# -- nothing stays on a connection
+
+
+async def nothing_stays(store: Store) -> None:
+    """Look at every connection of the pool, without saying for whom."""
+    database: Any = store.database
+    while database.pool.figures.open != database.pool.figures.free:  # noqa: ASYNC110 - nothing waits for it
+        await asyncio.sleep(0.005)
+    taken = [await database.pool.take() for _ in range(database.pool.figures.free)]
+    assert taken
+    for connection in taken:
+        [(tenant, everyone)] = [tuple(row) for row in await connection.driver.fetch(TOLD)]
+        assert not tenant
+        assert not everyone
+        assert await connection.driver.fetch("SELECT 1 FROM book.notes") == []
+        database.pool.give_back(connection)
+
+
+async def calls(store: Store, number: int, kill: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Do what a caller of one of two tenants does, and end it in one of several ways; nobody sees the other's rows."""
+    chance = random.Random(number)
+    who, own = ((RED, {0, 2}), (BLUE, {1, 3}))[number % 2]
+    session: Session
+    try:
+        match chance.randrange(6):
+            case 0:
+                async with store.reading(who) as ctx:
+                    assert {note.id for note in (await BOOK.notes.page(ctx, BOOK.by_name, PageRequest())).items} == own
+                    assert await BOOK.notes.find(ctx, (number + 1) % 2) is None
+            case 1:
+                async with store.writing(who) as ctx:
+                    held = await BOOK.notes.lock(ctx, min(own))
+                    await BOOK.notes.update(ctx, held)
+            case 2:
+                session = session_for(store, who.tenant, snapshot=True)
+                assert {id for id, _ in await session.fetch(EVERY, ())} == own
+                await session.close()
+            case 3:  # ends at its deadline, in the middle of a statement
+                clock = SystemClock()
+                late = Deadline(clock.monotonic() + 0.02, clock)
+                session = session_for(store, who.tenant, write=chance.random() < 0.5, deadline=late)
+                with pytest.raises(DeadlineExceeded):
+                    await session.fetch(SLEEP, ())
+                await session.close()
+            case 4:  # its caller is gone
+                session = session_for(store, who.tenant, write=chance.random() < 0.5)
+                task = asyncio.create_task(session.fetch(SLEEP, ()))
+                await asyncio.sleep(chance.random() * 0.01)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                await session.close()
+            case 5 if kill is not None:
+                await kill()
+    except DatabaseUnavailable:
+        assert kill is not None, "only where connections are killed may one be lost"
+
+
+async def test_whatever_becomes_of_a_call_the_next_one_sees_its_own_tenant(store: Store) -> None:
+    for first in range(0, 120, 12):
+        await asyncio.gather(*(calls(store, number) for number in range(first, first + 12)))
+    await nothing_stays(store)
+
+
+async def test_connections_that_are_killed_in_the_middle_take_their_tenant_along(store: Store, url: str) -> None:
+    async def kill() -> None:
+        sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}' AND usename = '{}' LIMIT 1"
+        await asyncio.to_thread(server().run, sql.format(name_of(url), OWNER))
+
+    for first in range(0, 60, 12):
+        await asyncio.gather(*(calls(store, number, kill) for number in range(first, first + 12)))
+    await nothing_stays(store)
+
+
+@pytest.fixture(scope="module")
+def before() -> Iterator[Bouncer]:
+    with bouncer(server(), 2) as started:
+        yield started
+
+
+async def test_behind_a_pgbouncer_no_connection_carries_the_tenant_of_who_had_it_before(before: Bouncer) -> None:
+    with before.server.database(OWNER) as name:
+        one, other = [await opened(before.url(name, OWNER), pgbouncer=True, pool_size=8) for _ in range(2)]
+        try:
+            await fill(one)
+            for first in range(0, 96, 24):
+                await asyncio.gather(*(calls((one, other)[n % 3 == 0], n) for n in range(first, first + 24)))
+            await nothing_stays(one)
+            await nothing_stays(other)
+            async with one.writing(RED) as ctx:
+                await BOOK.notes.load(ctx, [Note(id=n, org="red", name="many") for n in range(10, 40)])
+            async with one.reading(BLUE) as ctx:
+                assert await BOOK.notes.get_many(ctx, list(range(10, 40))) == [None] * 30
+        finally:
+            await one.database.close()
+            await other.database.close()
+            before.admin(f"KILL {name}")
+
+
+# -- histories
+
+
+VERBS = st.sampled_from(["get", "get_many", "page", "insert", "update", "delete", "load", "nested"])
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["red", "blue", None]), VERBS, st.integers(0, 4), st.sampled_from("ab")), max_size=12
+)
+
+
+async def outcome(ctx: Any, book: Book, verb: str, number: int, name: str) -> Any:
+    """Do one thing and return what came of it, the error where there was one."""
+    notes = book.notes
+    row = Note(id=number, org=ctx.tenant or "red", name=name)
+    try:
+        match verb:
+            case "get":
+                return await notes.find(ctx, number)
+            case "get_many":
+                return await notes.get_many(ctx, [number, 0, 1])
+            case "page":
+                return (await notes.page(ctx, book.by_name, PageRequest(), name=name)).items
+            case "insert":
+                return await notes.insert(ctx, row)
+            case "update":
+                return await notes.update(ctx, row)
+            case "delete":
+                return await notes.delete(ctx, number)
+            case "load":
+                return await notes.load(ctx, [row, Note(id=number + 100, org=row.org, name=name)])
+            case _:
+                async with ctx._work.session.savepoint():
+                    await notes.insert(ctx, row)
+                    raise AlreadyExists
+    except Error as error:
+        return type(error).__name__, error.args
+
+
+@pytest.fixture(scope="module")
+def engines() -> Iterator[tuple[Engine, Engine]]:
+    with empty_database() as without, empty_database(owner=OWNER) as guarded:
+        both = Engine(without), Engine(guarded)
+        yield both
+        for engine in both:
+            engine.close()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_a_history_of_tenants_has_the_outcomes_that_it_has_without_the_wall(
+    steps: list[tuple[str | None, str, int, str]], engines: tuple[Engine, Engine]
+) -> None:
+    found: list[list[Any]] = []
+    for engine in engines:
+
+        async def run(engine: Engine = engine) -> list[Any]:
+            book = Book()
+            store = await engine.empty(book.module)
+            seen: list[Any] = []
+            for tenant, verb, number, name in steps:
+                who = Principal(subject="x", tenant=tenant)
+                try:
+                    async with store.writing(who) as ctx:
+                        seen.append(await outcome(ctx, book, verb, number, name))
+                except Exception as error:
+                    seen.append(type(error).__name__)
+                async with store.reading(who) as reading:
+                    seen.append(await outcome(reading, book, "get_many", number, name))
+            return seen
+
+        found.append(engine.run(run()))
+    assert found[0] == found[1]
+
+
+async def test_a_table_that_changes_between_two_reads_is_no_failure(store: Store, url: str) -> None:
+    async with store.reading(RED) as ctx:
+        before = await BOOK.notes.get(ctx, 0)
+    run_on(url, "ALTER TABLE book.notes ALTER COLUMN name TYPE varchar(200)")  # what was prepared is of no use now
+    async with store.reading(RED) as ctx:
+        assert await BOOK.notes.get(ctx, 0) == before
+
+
+# -- at start
+
+
+async def why_not(url: str, **more: Any) -> str:
+    with pytest.raises(DatabaseUnavailable) as refused:
+        await opened(url, **more)
+    return str(refused.value.args[0])
+
+
+async def checked(url: str, **more: Any) -> str | None:
+    """Check the tables as a worker in production does, and return why it does not start."""
+    database = open_database(url, DatabaseSettings(**{"row_security": "on", **more}))
+    await database.open()
+    try:
+        await database.check(schema([BOOK.module], "postgresql"))
+    except DatabaseUnavailable as refused:
+        return str(refused.args[0])
+    finally:
+        await database.close()
+    return None
+
+
+async def test_a_user_whom_it_does_not_hold_is_refused() -> None:
+    with empty_database() as url:
+        said = await why_not(url)
+        assert "postgres is a superuser, whom row-level security does not hold" in said
+        assert "connect as a role without SUPERUSER and BYPASSRLS" in said
+        assert run_on(url, "SELECT 1 FROM pg_namespace WHERE nspname = 'book'") == [], "nothing was created"
+    server().run("DROP ROLE IF EXISTS passer")
+    server().run("CREATE ROLE passer LOGIN BYPASSRLS")
+    with empty_database(owner="passer") as url:
+        assert "passer has BYPASSRLS" in await why_not(url)
+    server().run("DROP ROLE passer")
+
+
+WRONG = {
+    "no policy": ("DROP POLICY trivet_tenant ON book.notes", "lacks the policy trivet_tenant"),
+    "not enabled": ("ALTER TABLE book.notes DISABLE ROW LEVEL SECURITY", "does not have row-level security enabled"),
+    "not forced": ("ALTER TABLE book.notes NO FORCE ROW LEVEL SECURITY", "does not hold for the table's owner"),
+    "another condition": ("ALTER POLICY trivet_tenant ON book.notes USING (true)", "says something else: USING (true)"),
+    "another check": ("ALTER POLICY trivet_tenant ON book.notes WITH CHECK (true)", "WITH CHECK (true)"),
+    "of one role": (f"ALTER POLICY trivet_tenant ON book.notes TO {OWNER}", "says something else"),
+    "a door beside it": ("CREATE POLICY staff ON book.notes USING (true)", "a further permissive policy, staff"),
+}
+
+
+@pytest.mark.parametrize(("sql", "said"), WRONG.values(), ids=WRONG)
+async def test_a_wall_with_a_hole_is_refused(store: Store, url: str, sql: str, said: str) -> None:
+    assert await checked(url) is None
+    run_on(url, sql)
+    refused = await checked(url)
+    assert refused is not None
+    assert said in refused
+    assert "trivet db diff" in refused
+    assert await checked(url, row_security="prepare") is None
+
+
+async def test_a_narrower_policy_of_the_teams_own_is_no_hole(store: Store, url: str) -> None:
+    run_on(url, "CREATE POLICY office ON book.notes AS RESTRICTIVE USING (name <> 'secret')")
+    assert await checked(url) is None
+
+
+async def test_a_default_that_says_for_whom_is_refused(store: Store, url: str) -> None:
+    server().run(f"ALTER DATABASE {name_of(url)} SET trivet.all_tenants = 'on'")
+    assert "trivet.all_tenants has a default" in str(await checked(url))
+    session = session_for(store, "red")  # told both, whatever the default is
+    assert [id for id, _ in await session.fetch(EVERY, ())] == [0, 2]
+
+
+async def test_an_app_that_says_nothing_does_not_start_where_the_wall_stands(store: Store, url: str) -> None:
+    refused = str(await checked(url, row_security="off"))
+    assert "TRIVET_DATABASE__ROW_SECURITY=on" in refused
+    superuser = url.replace(f"//{OWNER}@", "//postgres@")
+    assert await checked(superuser, row_security="off") is None, "a user whom it does not hold sees its rows as ever"
+
+
+@pytest.mark.parametrize("major", [17, 18])
+async def test_in_development_the_setting_makes_the_wall_and_takes_it_down(major: int) -> None:
+    with empty_database(major, OWNER) as url:
+        for security, walls in (
+            ("off", 0),
+            ("on", 1),
+            ("on", 1),
+            ("prepare", 1),
+            ("off", 0),
+            ("prepare", 1),
+            ("on", 1),
+        ):
+            store = await opened(url, row_security=security)
+            await store.database.close()
+            found = run_on(url, "SELECT count(*) FROM pg_policies")
+            assert found == [(walls,)]
+            if walls:
+                assert await checked(url) is None
+            forced = "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = 'book.notes'::regclass"
+            assert run_on(url, forced) == [(bool(walls), bool(walls))]
+
+
+async def test_an_app_that_is_prepared_works_with_the_policies_and_without(url: str) -> None:
+    for security in ("off", "on"):
+        made = await opened(url, row_security=security)
+        await made.database.close()
+        prepared = await opened(url, row_security="prepare")
+        await made_by(prepared, 500 if security == "on" else 400)
+        await prepared.database.close()
+
+
+async def made_by(store: Store, id: int) -> None:
+    async with store.writing(RED) as ctx:
+        await BOOK.notes.insert(ctx, Note(id=id, org="red", name="x"))
+        await BOOK.notes.load(ctx, [Note(id=id + 1, org="red", name="x")])
+    async with store.reading(RED) as ctx:
+        assert None not in await BOOK.notes.get_many(ctx, [id, id + 1])
+    async with store.reading(BLUE) as ctx:
+        assert await BOOK.notes.get_many(ctx, [id, id + 1]) == [None, None]
+
+
+# -- what it costs
+
+
+MANY = """
+INSERT INTO book.notes
+SELECT n, CASE WHEN n % 5 = 0 THEN 't' || n % 1000 ELSE 'red' END, md5(n::text) FROM generate_series(1000, 9000) n
+"""
+
+
+async def test_statements_use_the_same_indexes_and_lists_of_a_large_tenant_are_not_sorted(store: Store) -> None:
+    plan = store.plans[BOOK.notes]
+    session = session_for(store, ALL_TENANTS, write=True)
+    await session.execute(Statement(sa.text(MANY)), ())
+    driver = await session.driver_connection()
+    await driver.execute("ANALYZE book.notes")
+    session.tenant = "red"
+    first = plan.listings[BOOK.by_name].first
+    for query, values, index in (
+        (plan.get[0], (1001, "red"), "notes_pkey"),
+        (first[0][0], ("red", 20), "ix_notes_org_name_id"),
+        (first[1][0], ("x", "red", 20), "ix_notes_org_name_id"),
+    ):
+        sql = query.statement.on("postgresql").sql
+        explained = "\n".join(row[0] for row in await driver.fetch(f"EXPLAIN {sql}", *values))
+        assert "CASE WHEN" in explained, "the wall is part of it"
+        assert f"using {index}" in explained, explained
+        assert "Sort" not in explained, explained
+    await session.close()
+
+
+async def counted(store: Store, act: Callable[[], Awaitable[Any]]) -> list[str]:
+    """Return what the driver sends while something is done, one text for each round trip."""
+    database: Any = store.database
+    taken = [await database.pool.take() for _ in range(2)]
+    sent: list[str] = []
+    for connection in taken:
+        connection.driver.add_query_logger(lambda record: sent.append(record.query))
+        database.pool.give_back(connection)
+    await act()
+    await asyncio.sleep(0)  # the driver tells at the loop's next turn
+    return sent
+
+
+async def test_a_read_costs_two_round_trips_more_and_a_command_none(store: Store) -> None:
+    async def get() -> None:
+        async with store.reading(RED) as ctx:
+            await BOOK.notes.get(ctx, 0)
+
+    async def get_plain() -> None:
+        async with store.reading(RED) as ctx:
+            await BOOK.plain.find(ctx, 0)
+
+    async def change() -> None:
+        async with store.writing(RED) as ctx:
+            await BOOK.notes.update(ctx, Note(id=0, org="red", name="z"))
+
+    assert [sql.partition(" ")[0] for sql in await counted(store, get)] == ["BEGIN", "SELECT", "COMMIT"]
+    assert len(await counted(store, get_plain)) == 1
+    assert [sql.partition(" ")[0] for sql in await counted(store, change)] == ["BEGIN", "UPDATE", "COMMIT"]
+
+
+# -- several servers
+
+
+async def test_on_a_replica_a_reader_is_held_as_on_the_primary() -> None:
+    primary = Server(17, SURVIVES)
+    try:
+        primary.run(f"CREATE ROLE {OWNER} LOGIN")
+        primary.run(f"CREATE DATABASE book OWNER {OWNER}")
+        standby = primary.standby()
+        try:
+            replicas = (Url(standby.url("book", OWNER)),)
+            store = await opened(primary.url("book", OWNER), replicas=replicas)
+            try:
+                await fill(store)
+                while standby.run("SELECT count(*) FROM book.notes", "book") != [(4,)]:  # noqa: ASYNC110 - replaying
+                    await asyncio.sleep(0.02)
+                for kind in ({}, {"snapshot": True}):
+                    for tenant, seen in (("red", [0, 2]), ("blue", [1, 3]), (None, [])):
+                        session = session_for(store, tenant, reads="replica", **kind)
+                        assert [id for id, _ in await session.fetch(EVERY, ())] == seen
+                        [(replaying,)] = await session.fetch(Statement(sa.text("SELECT pg_is_in_recovery()")), ())
+                        assert replaying
+                        await session.close()
+            finally:
+                await store.database.close()
+        finally:
+            standby.remove()
+    finally:
+        primary.remove()
+
+
+class Account(Struct):
+    owner: str
+    number: int
+
+
+OWNERS = Statement(sa.text("SELECT DISTINCT owner FROM bank.accounts"), tenanted=True)
+
+
+async def test_a_shard_moves_with_the_rows_of_all_its_tenants_and_they_stay_apart() -> None:
+    module = Module("bank")
+    accounts = Table(
+        module,
+        Account,
+        key=lambda a: (a.owner, a.number),
+        tenant=lambda a: a.owner,
+        shard_by=lambda a: a.owner,
+        readable=PUBLIC,
+        writable=PUBLIC,
+    )
+    with ExitStack() as stack:
+        home, b, c = (stack.enter_context(empty_database(owner=OWNER)) for _ in range(3))
+        told = DatabaseSettings(url=Url(home), shards=Url(f"b={b} c={c}"), row_security="on")
+        async with sharded(told, module) as store:
+            for who in (RED, BLUE):
+                async with store.writing(who) as ctx:
+                    await accounts.insert_many(ctx, [Account(owner=str(who.tenant), number=n) for n in range(5)])
+            nodes = nodes_of(store)
+            shard = logical_of("red")
+            before = nodes.directory.nodes[shard]
+            target = next(name for name in nodes.nodes if name != before)
+            assert await Move(nodes.nodes, what_moves(module), shard, target).run()
+            await nodes.directory.refresh()
+            assert nodes.directory.nodes[shard] == target
+            for name, url in (("home", home), ("b", b), ("c", c)):
+                found = await asyncio.to_thread(
+                    run_on, url.replace(f"//{OWNER}@", "//postgres@"), "SELECT DISTINCT owner FROM bank.accounts"
+                )
+                assert (("red",) in found) == (name == target)
+            for who, other in ((RED, "blue"), (BLUE, "red")):
+                async with store.reading(who) as reading:
+                    own = [(str(who.tenant), n) for n in range(5)]
+                    assert None not in await accounts.get_many(reading, own)
+                    session = cast("Any", reading)._work.session.on(logical_of(other))
+                    there = await session.fetch(OWNERS, ())
+                    assert (other,) not in there, "what forgets the tenant does not see it at its node either"
