@@ -329,7 +329,7 @@ async def calls(store: Store, number: int, kill: Callable[[], Awaitable[None]] |
 
 
 async def test_whatever_becomes_of_a_call_the_next_one_sees_its_own_tenant(store: Store) -> None:
-    for first in range(0, 120, 12):
+    for first in range(0, 72, 12):
         await asyncio.gather(*(calls(store, number) for number in range(first, first + 12)))
     await nothing_stays(store)
 
@@ -415,7 +415,7 @@ def engines() -> Iterator[tuple[Engine, Engine]]:
             engine.close()
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_a_history_of_tenants_has_the_outcomes_that_it_has_without_the_wall(
     steps: list[tuple[str | None, str, int, str]], engines: tuple[Engine, Engine]
