@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any, cast
 
 import asyncpg
@@ -29,6 +29,7 @@ from trivet.core.sharding import logical_of
 from trivet.data import PUBLIC, Table
 from trivet.data.catalog import bind, open_database, schema
 from trivet.data.database import ALL_TENANTS, DatabaseUnavailable, Session, Tenancy
+from trivet.data.postgresql.errors import BROKEN
 from trivet.data.postgresql.rowsecurity import told
 from trivet.data.sharding.move import Move
 from trivet.data.statement import Form, Statement
@@ -282,18 +283,31 @@ async def nothing_stays(store: Store) -> None:
     taken = [await database.pool.take() for _ in range(database.pool.figures.free)]
     assert taken
     for connection in taken:
-        [(tenant, everyone)] = [tuple(row) for row in await connection.driver.fetch(TOLD)]
-        assert not tenant
-        assert not everyone
-        assert await connection.driver.fetch("SELECT 1 FROM book.notes") == []
-        database.pool.give_back(connection)
+        try:
+            [(tenant, everyone)] = [tuple(row) for row in await connection.driver.fetch(TOLD)]
+            assert not tenant
+            assert not everyone
+            assert await connection.driver.fetch("SELECT 1 FROM book.notes") == []
+        except BROKEN:  # it was killed a moment ago: nothing is left of it
+            connection.terminate()
+        finally:
+            database.pool.give_back(connection)
+
+
+@asynccontextmanager
+async def working(store: Store, tenant: Tenancy, **kind: Any) -> AsyncIterator[Session]:
+    """Give a session that returns what it borrowed, whatever becomes of its statements."""
+    session = session_for(store, tenant, **kind)
+    try:
+        yield session
+    finally:
+        await session.close()
 
 
 async def calls(store: Store, number: int, kill: Callable[[], Awaitable[None]] | None = None) -> None:
     """Do what a caller of one of two tenants does, and end it in one of several ways; nobody sees the other's rows."""
     chance = random.Random(number)
     who, own = ((RED, {0, 2}), (BLUE, {1, 3}))[number % 2]
-    session: Session
     try:
         match chance.randrange(6):
             case 0:
@@ -305,23 +319,20 @@ async def calls(store: Store, number: int, kill: Callable[[], Awaitable[None]] |
                     held = await BOOK.notes.lock(ctx, min(own))
                     await BOOK.notes.update(ctx, held)
             case 2:
-                session = session_for(store, who.tenant, snapshot=True)
-                assert {id for id, _ in await session.fetch(EVERY, ())} == own
-                await session.close()
+                async with working(store, who.tenant, snapshot=True) as session:
+                    assert {id for id, _ in await session.fetch(EVERY, ())} == own
             case 3:  # ends at its deadline, in the middle of a statement
                 clock = SystemClock()
                 late = Deadline(clock.monotonic() + 0.02, clock)
-                session = session_for(store, who.tenant, write=chance.random() < 0.5, deadline=late)
-                with pytest.raises(DeadlineExceeded):
-                    await session.fetch(SLEEP, ())
-                await session.close()
+                async with working(store, who.tenant, write=chance.random() < 0.5, deadline=late) as session:
+                    with pytest.raises(DeadlineExceeded):
+                        await session.fetch(SLEEP, ())
             case 4:  # its caller is gone
-                session = session_for(store, who.tenant, write=chance.random() < 0.5)
-                task = asyncio.create_task(session.fetch(SLEEP, ()))
-                await asyncio.sleep(chance.random() * 0.01)
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                await session.close()
+                async with working(store, who.tenant, write=chance.random() < 0.5) as session:
+                    task = asyncio.create_task(session.fetch(SLEEP, ()))
+                    await asyncio.sleep(chance.random() * 0.01)
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
             case 5 if kill is not None:
                 await kill()
     except DatabaseUnavailable:
