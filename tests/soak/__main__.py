@@ -27,7 +27,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -37,6 +36,7 @@ from typing import Any, NamedTuple
 import msgspec
 from pyqwest import Client, HTTPTransport, HTTPVersion
 
+from shop.seed import LAST_ORDER, OPENING
 from tests.adversity import hardship
 from tests.adversity.client import ask
 from tests.adversity.hardship import size_of
@@ -57,6 +57,8 @@ CROWD = 10_000
 CROWD_GROWTH = 64 * 2**20
 CROWD_CONNECTION = 64 * 2**10
 """What the processes may grow by in any case, and for each connection of a crowd."""
+READERS = 8
+"""Descriptors that exports leave open: each of two workers keeps two readers of SQLite, of two descriptors each."""
 WATCH = "/v1/orders:watch"
 
 
@@ -189,7 +191,7 @@ class Soak:
     async def _settled(self, before: int) -> int:
         """Return how many descriptors stay open when the load has gone."""
         count, seconds = size_of(self._served).descriptors, 0
-        while count > before and seconds < 100:
+        while count > before + READERS and seconds < 100:
             await asyncio.sleep(1)
             count, seconds = size_of(self._served).descriptors, seconds + 1
         return count
@@ -257,11 +259,9 @@ class Soak:
         assert expected, (status, answer)
 
     async def _export(self) -> None:
-        """Let a job write the orders of today into a file, and take the file."""
-        await self._order()  # a file without any has no head
-        today = f"{datetime.now(UTC):%Y-%m-%d}"
-        asked = json.dumps({"first_day": today, "last_day": today}).encode()
-        status, body = await ask(self._port, "POST", "/v1/orders:export", asked)
+        """Let a job write the orders that were there from the start into a file, always as many, and take the file."""
+        days = json.dumps({"first_day": f"{OPENING:%Y-%m-%d}", "last_day": f"{LAST_ORDER:%Y-%m-%d}"}).encode()
+        status, body = await ask(self._port, "POST", "/v1/orders:export", days)
         assert status == 202, (status, body)
         job = f"/v1/jobs/{json.loads(body)['id']}"
         async with asyncio.timeout(120):
@@ -384,9 +384,9 @@ class Soak:
             report.faults.append(f"{sum(self._failures.values())} requests failed")
         if growth > GROWTH:
             report.faults.append(f"the memory grows by {growth:.1%} in the second half; {GROWTH:.0%} is allowed")
-        if more > DESCRIPTORS * report.descriptors_half:
+        if more > DESCRIPTORS * report.descriptors_half + READERS:
             report.faults.append(f"{more:.1f} more descriptors are open after the second half")
-        if after > before:
+        if after > before + READERS:
             report.faults.append(f"{after - before} descriptors stay open when nobody is left")
         if self._replaced < REPLACEMENTS:
             report.faults.append(f"the workers were replaced {self._replaced} times, not {REPLACEMENTS}")
