@@ -15,7 +15,7 @@ def test_the_public_names_are_these() -> None:
         "Deprecated", "Error", "Event", "Example", "FailedPrecondition", "FaultyApp", "File", "Fill", "Http",
         "Internal", "InvalidArgument", "Job", "JobStatus", "Limit", "Listing", "Meta", "Module", "Money",
         "NotFound", "Operation", "OutOfRange", "PUBLIC", "Page", "PageRequest", "Patch", "PermissionDenied",
-        "Principal", "Priority", "Query", "QuotaExceeded", "Read", "Resource", "Run", "Selection", "Stream",
+        "Principal", "Priority", "Query", "QuotaExceeded", "Read", "Resource", "Run", "Search", "Selection", "Stream",
         "Struct", "Table", "UNSET", "Unauthenticated", "Unavailable", "Unimplemented", "Unique", "UnsetType",
         "View", "Violation", "Write", "contains", "digits", "field", "not_", "one_of", "starts_with",
     ]  # fmt: skip

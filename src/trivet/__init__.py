@@ -40,7 +40,20 @@ from trivet.core.value import Money, digits
 
 if TYPE_CHECKING:
     from trivet.app import App
-    from trivet.data import PUBLIC, Fill, Listing, Selection, Table, Unique, View, contains, not_, one_of, starts_with
+    from trivet.data import (
+        PUBLIC,
+        Fill,
+        Listing,
+        Search,
+        Selection,
+        Table,
+        Unique,
+        View,
+        contains,
+        not_,
+        one_of,
+        starts_with,
+    )
 
 __version__ = "0.1.0"
 
@@ -88,6 +101,7 @@ __all__ = [
     "Read",
     "Resource",
     "Run",
+    "Search",
     "Selection",
     "Stream",
     "Struct",
@@ -110,7 +124,7 @@ __all__ = [
 
 _LATER = {
     "App": "trivet.app",
-    **dict.fromkeys(("PUBLIC", "Fill", "Listing", "Selection", "Table", "Unique", "View"), "trivet.data"),
+    **dict.fromkeys(("PUBLIC", "Fill", "Listing", "Search", "Selection", "Table", "Unique", "View"), "trivet.data"),
     **dict.fromkeys(("contains", "not_", "one_of", "starts_with"), "trivet.data"),
 }
 """Names whose modules are imported when they are first asked for, so that `import trivet` stays light."""

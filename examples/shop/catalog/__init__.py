@@ -24,6 +24,7 @@ from shop.catalog.operations import (
     list_products,
     release_stock,
     reserve_stock,
+    search_products,
     update_product,
 )
 
@@ -47,5 +48,6 @@ __all__ = [
     "list_products",
     "release_stock",
     "reserve_stock",
+    "search_products",
     "update_product",
 ]

@@ -28,6 +28,14 @@ from trivet import Cache, Example, Meta, Page, PageRequest, Patch, Read, Run, Wr
 
 PriceBound = Annotated[Decimal, Meta(extra=digits(18, 4))]
 SearchText = Annotated[str, Meta(min_length=1, max_length=100, description="Part of the name")]
+Words = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        description='Words that a product has, "phrases", beginnings* of words, and -words that it does not have',
+    ),
+]
 ProductIds = Annotated[list[ProductId], Meta(min_length=1, max_length=MAX_BATCH)]
 NewProducts = Annotated[list[NewProduct], Meta(min_length=1, max_length=MAX_BATCH)]
 StockLines = Annotated[list[StockLine], Meta(min_length=1, max_length=MAX_BATCH)]
@@ -59,6 +67,24 @@ async def list_products(
 ) -> Page[Product]:
     """List products, newest first, of one brand, within a range of prices, or with a text in their name."""
     return await products.page(ctx, by_filter, page, brand=brand, min_price=min_price, max_price=max_price, text=text)
+
+
+@catalog.query(
+    public=True,
+    examples=[
+        Example(arguments={"page": {"page_size": 10}, "query": 'oak "dining table" -leather', "max_price": "900"})
+    ],
+)
+async def search_products(
+    ctx: Read,
+    page: PageRequest,
+    query: Words,
+    brand: Brand | None = None,
+    min_price: PriceBound | None = None,
+    max_price: PriceBound | None = None,
+) -> Page[Product]:
+    """Find products by words in their names, brands and descriptions, the most relevant first."""
+    return await products.search(ctx, by_filter, query, page, brand=brand, min_price=min_price, max_price=max_price)
 
 
 @catalog.command(

@@ -7,13 +7,14 @@ from decimal import Decimal
 from shop.access import STAFF
 from shop.catalog.model import Product, SkuTaken
 from shop.catalog.module import catalog
-from trivet import PUBLIC, Table, Unique, contains
+from trivet import PUBLIC, Search, Table, Unique, contains
 
 products = Table(
     catalog,
     Product,
     key=lambda p: p.id,
     unique=[Unique("sku", error=lambda p: SkuTaken(sku=p.sku))],
+    search=Search("name", ("brand", "sku"), "description", language="english"),
     readable=PUBLIC,
     writable=lambda who, p: who.has(STAFF),
 )

@@ -19,6 +19,7 @@ from trivet.data.observer import UNOBSERVED, Observer
 from trivet.data.plan import Plans, TablePlan
 from trivet.data.resolve import ResolvedTable, resolve
 from trivet.data.schema import table_of
+from trivet.data.search.plan import searches_of
 from trivet.data.selection import bind_selection, bind_source
 from trivet.data.statement import TENANT, Statement
 from trivet.data.view import View
@@ -57,6 +58,7 @@ def bind(modules: Iterable[Module], dialect: Dialect, signing_key: bytes) -> tup
                 Fault(rule="table-rule", place=table.place, problem=what, mend="Use a value that fits the field.")
             )
         else:
+            plan.searches = searches_of(plan)
             plans[table] = plan
     routed = any(plan.placement is not None for plan in plans.values())
     for table in plans:

@@ -19,6 +19,22 @@ def disagreement(table: str, existing: Iterable[str], wanted: Iterable[str]) -> 
     )
 
 
+def unsearchable(database: object, indexes: Iterable[str]) -> str | None:
+    """Return what to do about indexes of declared searches that are not whole, ``None`` where there are none.
+
+    Args:
+        database: As messages name it.
+        indexes: Their names.
+    """
+    names = ", ".join(indexes)
+    if not names:
+        return None
+    return (
+        f"{database}: what rows are searched with is not there, or not whole: {names}. Write and apply the revision "
+        "(`trivet db diff`, `trivet db migrate`), or in development remove the tables"
+    )
+
+
 def missing(database: object, tables: Iterable[str], where: str) -> str | None:
     """Return what to do about tables that do not exist, ``None`` where there are none.
 

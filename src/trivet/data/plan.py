@@ -129,12 +129,13 @@ class TablePlan(Generic[T]):
         every = ", ".join(quote(column) for column in self.stored)
         self.columns: sa.ColumnElement[Any] = sa.literal_column(every)
         self.select: sa.Select[Any] = sa.select(self.columns).select_from(table)
-        self._name = f"{resolved.declared.module.name}.{resolved.name}"
+        self.name = f"{resolved.declared.module.name}.{resolved.name}"
         self._compile()
         self.listings: dict[Listing[T, Any], ListingPlan] = {
-            each.declared: ListingPlan(self, each, f"{self._name}.{each.declared.name}") for each in resolved.listings
+            each.declared: ListingPlan(self, each, f"{self.name}.{each.declared.name}") for each in resolved.listings
         }
         self.selections: dict[Selection[Any, Any], Any] = {}
+        self.searches: dict[Listing[Any, Any], Any] = {}
 
     def shard_of(self, ctx: Read, key: Any) -> int | None:
         """Return the logical shard of the row with this key, ``None`` where the table is not sharded."""
@@ -340,9 +341,13 @@ class ListingPlan:
             rows.sort(key=operator.itemgetter(place), reverse=down)
         return rows
 
-    def position(self, row: Any) -> tuple[Any, ...]:
-        """Return the order values of a row, for a token."""
-        return tuple(value_at(row, column.path) for column, _ in self._resolved.order)
+    def items(self, rows: Sequence[Any]) -> list[Any]:
+        """Return the objects of rows."""
+        return self._plan.mapping.decode_all(rows)
+
+    def position(self, item: Any, row: Any) -> tuple[Any, ...]:
+        """Return the order values of an object, for a token; `row` is what it was made from."""
+        return tuple(value_at(item, column.path) for column, _ in self._resolved.order)
 
     def by_parent(self, arguments: Sequence[Any]) -> list[Query]:
         """Return the statements for a page per parent, by form of the rule.

@@ -27,6 +27,7 @@ from trivet.core.principal import Principal
 from trivet.data import pagetoken
 from trivet.data.access import plan_of, session_of
 from trivet.data.groups import GROUP
+from trivet.data.search.declared import Search
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -111,6 +112,7 @@ class Relation(Generic[T, K]):
         writable: Rule[T] | None = None,
         shard_by: Callable[[T], Any] | None = None,
         scatter: int | None = None,
+        search: Search | None = None,
     ) -> None:
         self.module = module
         self.shape = shape
@@ -123,6 +125,7 @@ class Relation(Generic[T, K]):
         self.writable = writable
         self.shard_by = shard_by
         self.scatter = scatter
+        self.searched = search
         self.listings: list[Listing[T, ...]] = []
         self.selections: list[Selection[Any, ...]] = []
         self.place = place_of_caller()
@@ -294,6 +297,39 @@ class Relation(Generic[T, K]):
         rows = await self._rows_after(ctx, plan, lists, arguments, after, page.limit + 1)
         return self._page(plan, lists, rows, page, context)
 
+    async def search(
+        self, ctx: Read, listing: Listing[T, P], query: str, page: PageRequest, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Page[T]:
+        """Return one page of those rows of a listing that have the words, the most relevant first.
+
+        ``oak chair "solid wood" -plastic wal*`` asks for two words, a phrase and the beginning of a word, and excludes
+        a word; `trivet.data.search.words` has the whole language. How relevant a row is depends on that row alone, so
+        pages neither repeat nor leave out rows that stay as they are.
+
+        Args:
+            ctx: The context.
+            listing: One of this table's; its order does not matter.
+            query: What somebody typed.
+            page: Size and token.
+            *args: The listing's arguments.
+            **kwargs: The listing's arguments.
+
+        Raises:
+            InvalidArgument: The query asks for nothing, or for too much; or the token is not one of this search.
+        """
+        plan = self._reading(ctx)
+        lists = plan.searches.get(listing)
+        if lists is None:
+            raise TypeError(f"{listing!r} can not be searched: {self!r} has no search=Search(...), or it is not its")
+        words, asked = lists.asked(query)
+        arguments = lists.arguments(*args, **kwargs)
+        context = lists.context((*arguments, words))
+        after: tuple[Any, ...] | None = None
+        if page.page_token is not None:
+            after = pagetoken.read(page.page_token, lists.token_type, context, plan.signing_key)
+        rows = await self._rows_after(ctx, plan, lists, (*arguments, asked), after, page.limit + 1)
+        return self._page(plan, lists, rows, page, context)
+
     async def _rows_after(
         self,
         ctx: Read,
@@ -383,7 +419,7 @@ class Relation(Generic[T, K]):
             yield rows
             if len(rows) < GROUP:
                 return
-            after = lists.position(rows[-1])
+            after = lists.position(rows[-1], found[GROUP - 1])
 
     async def page_by(
         self,
@@ -440,14 +476,15 @@ class Relation(Generic[T, K]):
         return [pages[parent] for parent in parents]
 
     def _page(self, plan: TablePlan[T], lists: Any, rows: list[Any], request: PageRequest, context: bytes) -> Page[T]:
-        def token(item: T) -> str:
-            return pagetoken.sign(lists.position(item), context, plan.signing_key)
-
         limit = request.limit
-        items = plan.mapping.decode_all(rows[:limit])
-        following = token(items[-1]) if len(rows) > limit else None
+        items: list[T] = lists.items(rows[:limit])
+
+        def token(place: int) -> str:
+            return pagetoken.sign(lists.position(items[place], rows[place]), context, plan.signing_key)
+
+        following = token(limit - 1) if len(rows) > limit else None
         if isinstance(request, CursorRequest):
-            asked = items if request.every else items[-1:]
+            asked = range(0 if request.every else max(0, len(items) - 1), len(items))
             return CursorPage(items=items, next_page_token=following, cursors=tuple(map(token, asked)))
         return Page(items=items, next_page_token=following)
 

@@ -16,6 +16,7 @@ from trivet.data.columns import ORDERED, Kind, Unmapped, Value, value_of
 from trivet.data.expression import Argument, Compare, Constant, Field, Node, OneOf, children, equalities, leaves
 from trivet.data.mapping import Column, columns_of
 from trivet.data.relation import Listing, Relation, Unique
+from trivet.data.search.declared import LANGUAGES, MAX_FIELDS, MAX_LEVELS
 from trivet.data.sharding.placement import Placement
 from trivet.data.trace import TraceError, trace_listing, trace_paths, trace_rule
 
@@ -63,6 +64,7 @@ class ResolvedTable(msgspec.Struct, frozen=True):
     writable: Node
     listings: tuple[ResolvedListing, ...]
     placement: Placement | None = None
+    search: tuple[tuple[Column, ...], ...] = ()
 
 
 class Faults:
@@ -100,6 +102,7 @@ def resolve(table: Relation[Any, Any]) -> tuple[ResolvedTable | None, list[Fault
     indexes = [_paths(each, columns, "indexes", faults) for each in table.indexes]
     listings = [_listing(each, shape, columns, key, faults) for each in table.listings]
     placement = _placement(table, key, tenant, uniques, columns, faults)
+    search = _search(table, columns, faults)
     if faults.found or readable is None or writable is None:
         return None, faults.found
     resolved = ResolvedTable(
@@ -115,6 +118,7 @@ def resolve(table: Relation[Any, Any]) -> tuple[ResolvedTable | None, list[Fault
         writable=writable,
         listings=tuple(_pinned(each, placement) for each in listings if each is not None),
         placement=placement,
+        search=search,
     )
     for listed in resolved.listings:
         _all_shards(listed, resolved, faults)
@@ -186,6 +190,33 @@ def _paths(fields: Iterable[str], columns: Sequence[Column], name: str, faults: 
         else:
             found.append(column)
     return tuple(found)
+
+
+# -- search
+
+
+def _search(table: Relation[Any, Any], columns: Sequence[Column], faults: Faults) -> tuple[tuple[Column, ...], ...]:
+    declared = table.searched
+    if declared is None:
+        return ()
+    levels = tuple(_paths(level, columns, "search", faults) for level in declared.levels)
+    found = [column for level in levels for column in level]
+    for column in found:
+        if column.value.kind is not Kind.TEXT or column.value.members is not None:
+            mend = "Search in fields that hold text."
+            faults.add("table-search", f"search: {_dotted(column)} is {_type_name(column.value)}", mend)
+    if not all(declared.levels) or len(levels) > MAX_LEVELS or not found or len(found) > MAX_FIELDS:
+        mend = f"Name 1 to {MAX_FIELDS} fields on at most {MAX_LEVELS} levels: put those that count alike in a tuple."
+        faults.add("table-search", f"search: {len(found)} fields on {len(levels)} levels", mend)
+    if len(set(found)) < len(found):
+        faults.add("table-search", "search: a field is named twice", "Name it once, where it counts most.")
+    if declared.language not in LANGUAGES:
+        problem = f"search: there is no language {declared.language!r}"
+        faults.add("table-search", problem, f"These are known: {', '.join(sorted(LANGUAGES))}.")
+    if table.shard_by is not None:
+        mend = "Leave out `search`, and keep what is searched in a table that is not sharded."
+        faults.add("table-search", "search: its rows are on several servers", mend)
+    return levels
 
 
 # -- shards

@@ -18,6 +18,7 @@ from trivet.data.expression import Argument, equalities
 from trivet.data.mapping import Column
 from trivet.data.resolve import Order, ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
+from trivet.data.search.index import INFO, Searched, index_of
 from trivet.data.sharding.tables import SHARD_COLUMN
 from trivet.data.sqltypes import sql_type
 from trivet.data.statement import TENANT
@@ -57,6 +58,17 @@ def table_of(resolved: ResolvedTable, dialect: Dialect, metadata: sa.MetaData) -
     if resolved.placement is not None:  # a shard that moves is read in the order of its keys
         keys = [table.c[column.name] for column in resolved.key]
         sa.Index(short(f"ix_{table.name}{SHARD_COLUMN}"), table.c[SHARD_COLUMN], *keys)
+    if resolved.search:
+        levels = tuple(tuple(column.name for column in level) for level in resolved.search)
+        language = resolved.declared.searched.language if resolved.declared.searched is not None else "simple"
+        searched = Searched(
+            table=table.name,
+            schema=schema,
+            key=tuple(column.name for column in resolved.key),
+            levels=levels,
+            language=language,
+        )
+        table.info[INFO] = index_of(searched, dialect)
     return table
 
 

@@ -52,6 +52,7 @@ class Table(Relation[T, K]):
             together, and a command changes what is together. The key has that field in it, or carries its shard: an
             id that was made with ``ctx.new_id(beside=value)``, or by a command that is on that shard already.
         scatter: How many servers one read of this table may ask that is not of one shard; none, when absent.
+        search: Which fields hold the words that rows are found by; see `search`.
     """
 
     # -- changing

@@ -34,6 +34,7 @@ from trivet.core.fault import Fault, Place, place_of
 from trivet.core.module import Module, Subscription
 from trivet.data.access import plan_of, session_of
 from trivet.data.relation import Relation, Rule
+from trivet.data.search.declared import Search
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -81,6 +82,7 @@ class View(Relation[T, K]):
         tenant: Names the field that holds the row's tenant.
         readable: Who may read a row; `PUBLIC` for everybody. Required.
         every: After how long the rows are made anew from the source; a view has this, or handlers of events.
+        search: Which fields hold the words that rows are found by; see `search`.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class View(Relation[T, K]):
         tenant: Callable[[T], str] | None = None,
         readable: Rule[T] | None = None,
         every: timedelta | None = None,
+        search: Search | None = None,
     ) -> None:
         super().__init__(
             module,
@@ -104,6 +107,7 @@ class View(Relation[T, K]):
             tenant=tenant,
             readable=readable,
             writable=lambda who, row: False,
+            search=search,
         )
         self.subscriptions: list[Subscription] = []
         self.rows: Source[T] | None = None

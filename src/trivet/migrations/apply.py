@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trivet.migrations.connection import is_locked
@@ -79,12 +80,19 @@ def drop(connection: sa.Connection, parts: list[Part]) -> None:
     """Drop every table of the parts, and the record of what was applied."""
     import sqlalchemy as sa
 
+    from trivet.data.search.sqlite import dropped
+    from trivet.migrations.search import existing
+
     dialect = connection.dialect.identifier_preparer
     with connection.begin():
         if parts[0].schema is not None:
             for part in parts:
                 connection.execute(sa.text(f"DROP SCHEMA IF EXISTS {dialect.quote(part.name)} CASCADE"))
             return
+        for part in parts:
+            for name in existing(connection, part, partial(belongs, part=part, parts=parts)):
+                for sql in dropped(name):
+                    connection.exec_driver_sql(sql)
         there = sa.inspect(connection).get_table_names()
         for part in parts:
             for name in there:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trivet.migrations.part import Part
 from trivet.migrations.revisions import next_id, scripts_of, slug_of
-from trivet.migrations.state import context_of, guards_in
+from trivet.migrations.state import belongs, context_of, guards_in
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -47,8 +48,10 @@ def written(
 
     context = context_of(connection, part, parts)
     found = produce_migrations(context, part.metadata).upgrade_ops
+    assert found is not None
+    found.ops = with_searches(connection, part, parts, found.ops)
     guarding = _guarding(connection, part)
-    if found is None or (found.is_empty() and not guarding):
+    if found.is_empty() and not guarding:
         return None
     scripts = scripts_of(part)
     id = next_id(scripts)
@@ -62,6 +65,24 @@ def written(
         body=body,
     )
     return part.directory / f"{id}_{slug_of(said)}.py", content
+
+
+def with_searches(connection: sa.Connection, part: Part, parts: list[Part], changes: list[Any]) -> list[Any]:
+    """Return changes with those among them that make rows searchable as their tables declare, and not otherwise.
+
+    What is made needs the columns as they will be. What goes is first on SQLite, whose triggers would hold columns, and
+    last on PostgreSQL, where it goes outside of a transaction.
+    """
+    from alembic.operations.ops import CreateTableOp
+
+    from trivet.migrations.search import CreateSearch, DropSearch, lacking, left_over
+
+    created = {op.table_name for op in changes if isinstance(op, CreateTableOp)}
+    online = part.dialect == "postgresql"
+    own = partial(belongs, part=part, parts=parts)
+    gone = [DropSearch(name, schema=part.schema) for name in left_over(connection, part, own)]
+    made = [CreateSearch.of(each, aside=online and each.table not in created) for each in lacking(connection, part)]
+    return [*changes, *made, *gone] if online else [*gone, *changes, *made]
 
 
 def _guarding(connection: sa.Connection, part: Part) -> dict[str, list[str]]:
@@ -87,8 +108,10 @@ def title_of(found: ops.UpgradeOps, guarding: Mapping[str, Sequence[str]]) -> st
     """
     from alembic.operations.ops import CreateIndexOp, CreateTableOp
 
+    from trivet.migrations.search import CreateSearch
+
     changes = _flat(found.ops)
-    if changes and all(isinstance(op, CreateTableOp | CreateIndexOp) for op in changes):
+    if changes and all(isinstance(op, CreateTableOp | CreateIndexOp | CreateSearch) for op in changes):
         tables = [op.table_name for op in changes if isinstance(op, CreateTableOp)]
         if len(tables) > 2:
             return f"create {len(tables)} tables"
@@ -107,6 +130,10 @@ def title_of(found: ops.UpgradeOps, guarding: Mapping[str, Sequence[str]]) -> st
                 words.append(f"drop {table} {op.column_name}")
             case "AlterColumn":
                 words.append(f"change {table} {op.column_name}")
+            case "CreateSearch":
+                words.append(f"search {table}")
+            case "DropSearch":
+                words.append(f"search {table} no more")
             case "CreateIndex" if not any(f"create {table}" == word for word in words):
                 words.append(f"index {table}")
     words += [f"guard {table}" for table in guarding if f"create {table}" not in words]
@@ -129,6 +156,8 @@ def _rendered(
     from alembic.autogenerate import render_python_code
     from alembic.operations import ops
 
+    from trivet.migrations.search import CreateSearch, DropSearch
+
     created = {op.table_name for op in found.ops if isinstance(op, ops.CreateTableOp)}
     later: list[Any] = []
     if part.dialect == "postgresql":
@@ -144,6 +173,9 @@ def _rendered(
                 if isinstance(op, ops.CreateIndexOp):
                     op.if_not_exists = True  # what was applied in part can be applied again
             later += moved
+        outside = [op for op in found.ops if isinstance(op, DropSearch) or (isinstance(op, CreateSearch) and op.aside)]
+        found.ops = [op for op in found.ops if op not in outside]
+        later += outside
         found.ops = [op for op in found.ops if not (isinstance(op, ops.ModifyTableOps) and op.is_empty())]
     pieces = []
     if found.ops:
@@ -154,10 +186,12 @@ def _rendered(
         pieces.append(f"    with op.get_context().autocommit_block():\n{block}")
     body = "\n".join(pieces)
     own = f"{part.dialect}."
+    ours = [name for name in ("CreateSearch", "DropSearch") if f"op.invoke({name}(" in body]
     return [
         *(["import sqlalchemy as sa"] if "sa." in body else []),
         "from alembic import op",
         *([f"from sqlalchemy.dialects import {part.dialect}"] if own in body else []),
+        *([f"\nfrom trivet.migrations.search import {', '.join(ours)}"] if ours else []),
     ], body
 
 

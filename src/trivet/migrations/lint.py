@@ -33,6 +33,8 @@ LOCKS = re.compile(r"\b(lock\s+table|vacuum\s+full|cluster\b|reindex\s+(?!.*conc
 MENDS = {
     "index-locks": "Write op.create_index(..., postgresql_concurrently=True) inside of "
     "`with op.get_context().autocommit_block():`, as `trivet db diff` does.",
+    "search-locks": "Write op.invoke(CreateSearch(..., aside=True)) inside of "
+    "`with op.get_context().autocommit_block():`, as `trivet db diff` does.",
     "not-null": "Give it a server_default, so that rows that exist and the previous release have a value.",
     "set-not-null": "First add CHECK (column IS NOT NULL) NOT VALID and validate it in a later revision; require it "
     "when no release writes null any more.",
@@ -123,6 +125,10 @@ def _of(kind: str, op: Any, table: str, part: Part) -> Iterator[tuple[str, str]]
     match kind:
         case "CreateIndex" | "DropIndex" if locking and not op.kw.get("postgresql_concurrently"):
             yield "index-locks", f"{op.index_name}: nobody can write {table} while the index is made or dropped"
+        case "CreateSearch" if locking and not op.aside:
+            yield "search-locks", f"{op.searched.name}: nobody can write {table} while its index is made"
+        case "DropSearch":
+            yield "drop", f"what {table} is searched with goes: the previous release searches with it"
         case "AddColumn":
             column = op.column
             if not column.nullable and column.server_default is None and column.computed is None:

@@ -15,6 +15,8 @@ from trivet.messaging.tables import platform_tables
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from trivet.data.search.index import SearchIndex
+
 PLATFORM = "trivet"
 """The part with the outbox, its deliveries, jobs and idempotency keys."""
 
@@ -32,6 +34,7 @@ class Part(Struct):
         metadata: What the tables should be.
         prefix: What the names of its tables begin with where there are no schemas; empty where there are.
         guarded: Whether row-level security keeps the tenants apart in those of its tables that have them.
+        searches: What their rows should be searched with.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Part(Struct):
     metadata: sa.MetaData
     prefix: str
     guarded: bool = False
+    searches: tuple[SearchIndex, ...] = ()
 
     @property
     def schema(self) -> str | None:
@@ -82,10 +86,12 @@ def revisions_of(module: Module, dialect: Dialect) -> Path:
 def _part(name: str, dialect: Dialect, directory: Path, found: Sequence[sa.Table], guarded: bool) -> Part:
     import sqlalchemy as sa
 
+    from trivet.data.search.index import INFO, searches_of
+
     metadata = sa.MetaData()
     for table in found:
         place: Any = table.schema if dialect == "postgresql" else None  # which the types do not know, but the docs do
-        table.to_metadata(metadata, schema=place)
+        table.to_metadata(metadata, schema=place).info.pop(INFO, None)  # which would be written into revisions
     return Part(
         name=name,
         dialect=dialect,
@@ -93,4 +99,5 @@ def _part(name: str, dialect: Dialect, directory: Path, found: Sequence[sa.Table
         metadata=metadata,
         prefix="" if dialect == "postgresql" else f"{name}_",
         guarded=guarded,
+        searches=tuple(searches_of(found)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trivet.core.shape import Struct
@@ -46,9 +47,13 @@ def context_of(connection: sa.Connection, part: Part, parts: list[Part], **more:
 def options_of(part: Part, parts: list[Part]) -> dict[str, Any]:
     """Return how Alembic is to look at a part."""
 
+    from trivet.data.search.index import NAMED
+
     def include(name: str | None, kind: str, above: Any) -> bool:
         if kind == "schema":
             return name == part.schema
+        if name is not None and NAMED.search(name):  # what rows are searched with is compared as a whole
+            return False
         return kind != "table" or name is None or (not name.startswith(RECORD) and belongs(name, part, parts))
 
     return {
@@ -106,8 +111,16 @@ def differences(connection: sa.Connection, part: Part, parts: list[Part]) -> lis
     """Return in words what a part's tables are not that its shapes say."""
     from alembic.autogenerate import compare_metadata
 
+    from trivet.migrations.search import lacking, left_over
+
+    own = partial(belongs, part=part, parts=parts)
     found = compare_metadata(context_of(connection, part, parts), part.metadata)
-    return [*(_words(each) for each in found), *_unguarded(connection, part)]
+    return [
+        *map(_words, found),
+        *(f"search of {each.table} is missing ({each.name})" for each in lacking(connection, part)),
+        *(f"search {name} is not in the shapes" for name in left_over(connection, part, own)),
+        *_unguarded(connection, part),
+    ]
 
 
 def guards_in(connection: sa.Connection, part: Part) -> Guards:

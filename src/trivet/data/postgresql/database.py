@@ -12,7 +12,7 @@ import asyncpg
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
 from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session, Snapshot, Tenancy
-from trivet.data.existing import disagreement, missing
+from trivet.data.existing import disagreement, missing, unsearchable
 from trivet.data.pooled import PoolsObserver
 from trivet.data.postgresql.address import OLDEST, address_of
 from trivet.data.postgresql.confined import ConfinedReadSession
@@ -22,6 +22,8 @@ from trivet.data.postgresql.listen import Listener
 from trivet.data.postgresql.pool import Pool, PoolOptions
 from trivet.data.postgresql.rowsecurity import GUARDS, ROLE, UNGUARDED, changes, flaw, guards_of, told, unheld
 from trivet.data.postgresql.session import ReadSession, Scan, SnapshotSession, WriteSession
+from trivet.data.search.index import SearchIndex, searches_of
+from trivet.data.search.postgresql import THERE
 from trivet.data.statement import TENANT, compiler
 from trivet.settings import DatabaseSettings
 
@@ -255,6 +257,9 @@ class PostgresDatabase:
                     self._agree(table, columns, {column.name for column in table.columns})
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
                     await driver.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
+            for search in await self._not_whole(driver, tables):
+                for sql in search.create():
+                    await driver.execute(sql)
             guards = guards_of(await driver.fetch(GUARDS))
             for table in tables:
                 for sql in changes(table, guards.get(_place(table), UNGUARDED), wanted=self.confines):
@@ -291,6 +296,9 @@ class PostgresDatabase:
             for table in tables:
                 wanted = {column.name for column in table.columns}
                 self._agree(table, existing[_place(table)] & wanted, wanted)
+            unfit = unsearchable(self, (s.searched.name for s in await self._not_whole(driver, tables)))
+            if unfit is not None:
+                raise DatabaseUnavailable.because(unfit)
             await self._permitted(driver, tables)
             await self._guarded(driver, tables)
             await self._learn(driver, schemas)
@@ -304,6 +312,11 @@ class PostgresDatabase:
         for schema, table, column in await driver.fetch(COLUMNS, schemas):
             found.setdefault((schema, table), set()).add(column)
         return found
+
+    async def _not_whole(self, driver: asyncpg.Connection, tables: Sequence[sa.Table]) -> list[SearchIndex]:
+        searches = searches_of(tables)
+        there = {name for (name,) in await driver.fetch(THERE)} if searches else set()
+        return [search for search in searches if not search.parts <= there]
 
     async def _learn(self, driver: asyncpg.Connection, schemas: Sequence[str]) -> None:
         """Learn the columns of unique indexes, which errors only name."""

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
 from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session, Snapshot
-from trivet.data.existing import disagreement, missing
+from trivet.data.existing import disagreement, missing, unsearchable
+from trivet.data.search.index import SearchIndex, searches_of
+from trivet.data.search.sqlite import THERE
 from trivet.data.sqlite.connection import Connection
 from trivet.data.sqlite.errors import reraise
 from trivet.data.sqlite.session import ReadSession, Scan, SnapshotSession, WriteSession
@@ -161,6 +163,9 @@ class SqliteDatabase:
                 self._agree(table.name, self._columns(driver, table.name), {column.name for column in table.columns})
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
                     driver.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect, **options)))
+            for search in self._not_whole(driver, tables):
+                for sql in search.create():
+                    driver.execute(sql)
             await session.commit()
         except sqlite3.Error as error:
             reraise(error, self)
@@ -175,6 +180,7 @@ class SqliteDatabase:
         """
         try:
             existing = {table.name: self._columns(self.reader.driver, table.name) for table in tables}
+            unfit = unsearchable(self, (s.searched.name for s in self._not_whole(self.reader.driver, tables)))
         except sqlite3.Error as error:
             reraise(error, self)
         lacking = missing(self, (name for name, columns in existing.items() if not columns), "file")
@@ -183,6 +189,14 @@ class SqliteDatabase:
         for table in tables:
             wanted = {column.name for column in table.columns}
             self._agree(table.name, existing[table.name] & wanted, wanted)
+        if unfit is not None:
+            raise DatabaseUnavailable.because(unfit)
+
+    @staticmethod
+    def _not_whole(driver: sqlite3.Connection, tables: Sequence[sa.Table]) -> list[SearchIndex]:
+        searches = searches_of(tables)
+        there = {name for (name,) in driver.execute(THERE)} if searches else set()
+        return [search for search in searches if not search.parts <= there]
 
     @staticmethod
     def _columns(driver: sqlite3.Connection, table: str) -> set[str]:
