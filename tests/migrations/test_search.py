@@ -136,6 +136,8 @@ async def test_rows_that_are_there_become_searchable_and_the_release_before_goes
     assert await after.found("chair") == [1]
     await before.keep(2, "a chair of the release before")
     assert await after.found("chair") == [1, 2]
+    await before.keep(3, "Ein größerer CHÂIR, стул")  # other characters go another way
+    assert await after.found("chair СТУЛ") == [3]
 
 
 async def test_what_is_declared_otherwise_is_made_beside_what_the_release_before_searches_with(

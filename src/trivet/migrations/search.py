@@ -87,20 +87,21 @@ class DropSearch(MigrateOperation):
 @Operations.implementation_for(CreateSearch)
 def _create(operations: Operations, operation: CreateSearch) -> None:
     dialect: Any = operations.get_context().dialect.name
-    for sql in index_of(operation.searched, dialect).create(aside=operation.aside):
+    aside = operation.aside and not operations.get_context().as_sql  # printed for a database that nobody uses yet
+    for sql in index_of(operation.searched, dialect).create(aside=aside):
         operations.execute(_plain(sql))
 
 
 @Operations.implementation_for(DropSearch)
 def _drop(operations: Operations, operation: DropSearch) -> None:
     dialect: Any = operations.get_context().dialect.name
-    for sql in dropped(operation.name, operation.schema, dialect):
+    for sql in dropped(operation.name, operation.schema, dialect, aside=not operations.get_context().as_sql):
         operations.execute(_plain(sql))
 
 
 def _plain(sql: str) -> sa.TextClause:
     """Return text in which a colon is a colon."""
-    return sa.text(sql.replace("\\", "\\\\").replace(":", "\\:"))
+    return sa.text(sql.replace(":", "\\:"))
 
 
 @renderers.dispatch_for(CreateSearch)

@@ -109,12 +109,12 @@ def index_of(searched: Searched, dialect: Dialect) -> SearchIndex:
     return SqliteIndex(searched)
 
 
-def dropped(name: str, schema: str | None, dialect: Dialect) -> list[str]:
+def dropped(name: str, schema: str | None, dialect: Dialect, *, aside: bool) -> list[str]:
     """Return the statements that remove an index, or what is left of it, by its name."""
     if dialect == "postgresql":
         from trivet.data.search.postgresql import dropped as on_postgresql
 
-        return on_postgresql(name, schema)
+        return on_postgresql(name, schema, aside=aside)
     from trivet.data.search.sqlite import dropped as on_sqlite
 
     return on_sqlite(name)

@@ -128,10 +128,11 @@ def _term(term: Term) -> str:
     return f"({' <-> '.join([*others, last + ':*' * term.begins])})"
 
 
-def dropped(name: str, schema: str | None) -> list[str]:
+def dropped(name: str, schema: str | None, *, aside: bool) -> list[str]:
     """Return what removes an index, or what is left of it: the table may be gone already."""
     placed = _placed(name, schema)
-    return [f"DROP INDEX CONCURRENTLY IF EXISTS {placed}", f"DROP FUNCTION IF EXISTS {placed}"]
+    at_once = "CONCURRENTLY " if aside else ""
+    return [f"DROP INDEX {at_once}IF EXISTS {placed}", f"DROP FUNCTION IF EXISTS {placed}"]
 
 
 def _placed(name: str, schema: str | None) -> str:
