@@ -229,7 +229,7 @@ class Runtime:
         told = self.settings.events
         options = DispatcherOptions(concurrency=told.concurrency, sharing=Sharing(most=told.together))
         for store in self.stores:
-            pruner = Pruner(store, self.subscribers.ids, self.clock, inbox=self.sharded)
+            pruner = Pruner(store, self.subscribers.ids, self.clock, inbox=self.sharded, warn=self.log.warning)
             pruning = asyncio.create_task(pruner.run(), name="trivet-pruner")
             self._stack.push_async_callback(_cancelled, pruning)
             dispatcher = Dispatcher(

@@ -327,6 +327,36 @@ def seed(app: str | None, app_dir: str) -> int:
 
 @command.command()
 @app_argument
+def prune(app: str | None, app_dir: str) -> int:
+    """Forget what is old enough, as workers do every ten minutes: messages, jobs, idempotency keys.
+
+    On PostgreSQL the messages of a day are dropped together, which only the owner of their table may do. Where the
+    user of the app is another one, run this as the owner, once a day.
+
+    \b
+    Examples:
+      DATABASE_URL=postgresql://owner@/shop trivet db prune shop.app:app
+    """
+    from trivet.cli.events.nodes import Nodes, on
+    from trivet.messaging.prune import Pruner
+
+    loaded = load_for(app, app_dir)
+    runtime = loaded.build().runtime
+    obstacles: list[str] = []
+
+    async def work(nodes: Nodes) -> None:
+        for database in nodes.databases.values():
+            known, clock = runtime.subscribers.ids, runtime.clock
+            await Pruner(database, known, clock, inbox=runtime.sharded, warn=obstacles.append).prune()
+
+    on(loaded, work)
+    for obstacle in obstacles:
+        fail(obstacle)
+    return 1 if obstacles else 0
+
+
+@command.command()
+@app_argument
 def shell(app: str | None, app_dir: str) -> int:
     """Open the engine's own shell (psql, sqlite3) on the database.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,13 +17,15 @@ from trivet.data.sharding.tables import statements as handled
 from trivet.messaging import jobs
 from trivet.messaging.brief import briefly
 from trivet.messaging.deliveries import quoted
-from trivet.messaging.tables import micros, tables
+from trivet.messaging.tables import OUTBOX, micros, tables
 
 if TYPE_CHECKING:
+    from trivet.data.postgresql.partitions import Partitions
     from trivet.data.statement import Statement
 
 RETENTION = timedelta(days=7)
-"""How long a message is kept after it was emitted, and a job after it ended."""
+"""How long a message is kept after it was emitted, and a job after it ended; where messages go by the day, up to a day
+longer."""
 
 BATCH = 500
 """How many messages are looked at between two chances for other writers."""
@@ -39,12 +41,15 @@ class Pruner:
     Messages that a subscriber has not handled, and dead letters, stay however old they are. A delivery that waited all
     the time for a handler that this process does not have becomes a dead letter.
 
+    On PostgreSQL the messages of a day are dropped together by whoever owns their table; others remove them one by one.
+
     Args:
         database: The store.
         subscribers: The ids that this process knows.
         clock: Time.
         retention: How long to keep things.
         inbox: Whether there is an inbox.
+        warn: Told once why messages are removed one by one where they could be dropped together.
     """
 
     def __init__(
@@ -55,12 +60,14 @@ class Pruner:
         retention: timedelta = RETENTION,
         *,
         inbox: bool = False,
+        warn: Callable[[str], None] = lambda why: None,
     ) -> None:
         self._database = database
         self._sql = _statements(tuple(subscribers))
         self._clock = clock
         self._retention = retention
         self._inbox = inbox
+        self._warn: Callable[[str], None] | None = warn
 
     async def run(self) -> None:
         """Prune until cancelled; what fails is tried again at the next turn."""
@@ -71,15 +78,28 @@ class Pruner:
             except Unavailable:
                 continue
 
-    async def prune(self) -> int:
-        """Remove what is too old and return how many messages that were."""
+    async def prune(self) -> None:
+        """Remove what is too old."""
         before = self._clock.now() - self._retention
         await briefly(self._database, partial(self._tidy, before))
-        removed, after = 0, 0
+        if not await self._by_the_day(before):
+            await self._one_by_one(before)
+
+    async def _by_the_day(self, before: datetime) -> bool:
+        """Drop the partitions that are old enough, and return whether there is nothing left to remove."""
+        if self._database.dialect != "postgresql":
+            return False
+        obstacle = await _partitions(self._database).turn(self._clock.now(), before)
+        if obstacle is not None and self._warn is not None:
+            self._warn(f"{self._database}: old messages are removed one by one: {obstacle}")
+            self._warn = None
+        return obstacle is None
+
+    async def _one_by_one(self, before: datetime) -> None:
+        after = 0
         while (upto := await self._old(after, before)) is not None:
-            removed += await briefly(self._database, partial(self._remove, after, upto))
+            await briefly(self._database, partial(self._remove, after, upto))
             after = upto
-        return removed
 
     async def _tidy(self, before: datetime, session: Session) -> None:
         await jobs.prune(session, before)
@@ -88,8 +108,8 @@ class Pruner:
             await session.execute(handled().prune, (micros(before),))
         await session.execute(self._sql.abandon, (micros(self._clock.now()), ABANDONED, micros(before)))
 
-    async def _remove(self, after: int, upto: int, session: Session) -> int:
-        return await session.execute(self._sql.remove, (after, upto))
+    async def _remove(self, after: int, upto: int, session: Session) -> None:
+        await session.execute(self._sql.remove, (after, upto))
 
     async def _old(self, after: int, before: datetime) -> int | None:
         """Return the last position of the next batch that is old enough."""
@@ -100,6 +120,12 @@ class Pruner:
             await session.close()
         limit = micros(before)
         return max((position for position, time in rows if time < limit), default=None)
+
+
+def _partitions(database: Database) -> Partitions:
+    from trivet.data.postgresql.partitions import Partitions
+
+    return Partitions(database, OUTBOX)
 
 
 class _Statements(Struct):
@@ -133,7 +159,7 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
             .where(
                 d.dead_time.is_(None),
                 d.due < sa.bindparam("before"),
-                d.subscriber.not_in([sa.literal_column(quoted(s)) for s in subscribers]),
+                *(d.subscriber != sa.literal_column(quoted(s)) for s in subscribers),
             ),
             ("now", "why", "before"),
         ),

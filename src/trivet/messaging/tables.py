@@ -8,7 +8,8 @@ A delivery may be claimed once its `due` has come. A claim writes a fresh `lease
 end of that lease: whoever still holds the lease may settle, and when nobody settled in time the row is simply due
 again. A row that waits for an earlier one of its queue (subscriber and aggregate) has its `due` put off.
 
-On PostgreSQL they are in a schema of their own, `trivet`.
+On PostgreSQL they are in a schema of their own, `trivet`, and the outbox is in partitions, each with the messages of a
+day, which are forgotten together (`trivet.data.partitioned`).
 
 Identifiers are text and instants are microseconds since 1970 in UTC, so that every engine keeps and compares them the
 same way.
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from trivet.core.shape import Struct
 from trivet.data import keys, refreshed
+from trivet.data.partitioned import Numbered
 from trivet.data.sharding.tables import tables as sharding
 
 if TYPE_CHECKING:
@@ -31,6 +33,15 @@ if TYPE_CHECKING:
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+OUTBOX = Numbered(
+    schema="trivet",
+    name="trivet_outbox",
+    key="position",
+    time="create_time",
+    needed="SELECT position FROM trivet.trivet_delivery WHERE position >= $1 AND position < $2",
+)
+"""The partitions of the outbox, where it has any."""
 
 
 def micros(instant: datetime) -> int:
@@ -74,6 +85,9 @@ def tables(dialect: Dialect | None = None) -> Tables:
     metadata = sa.MetaData(schema="trivet")
     # a position that was pruned is never given out again
     numbered: dict[str, Any] = {"sqlite_autoincrement": True} if dialect == "sqlite" else {}
+    parted: dict[str, Any] = {}
+    if dialect == "postgresql":
+        parted = {"postgresql_partition_by": f"RANGE ({OUTBOX.key})", "info": {"first": OUTBOX.first}}
     counter = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite counts only in INTEGER PRIMARY KEY
     outbox = sa.Table(
         "trivet_outbox",
@@ -92,6 +106,7 @@ def tables(dialect: Dialect | None = None) -> Tables:
         sa.Column("principal", sa.LargeBinary),
         sa.Column("payload", sa.LargeBinary, nullable=False),  # last, so that nothing else has to be read past it
         **numbered,
+        **parted,
     )
     delivery = sa.Table(
         "trivet_delivery",

@@ -54,7 +54,9 @@ def options_of(part: Part, parts: list[Part]) -> dict[str, Any]:
             return name == part.schema
         if name is not None and NAMED.search(name):  # what rows are searched with is compared as a whole
             return False
-        return kind != "table" or name is None or (not name.startswith(RECORD) and belongs(name, part, parts))
+        if kind != "table" or name is None:
+            return True
+        return not name.startswith(RECORD) and belongs(name, part, parts) and not is_partition(name, part)
 
     return {
         "target_metadata": part.metadata,
@@ -78,6 +80,15 @@ def belongs(table: str, part: Part, parts: list[Part]) -> bool:
         return True
     longer = [other.prefix for other in parts if len(other.prefix) > len(part.prefix)]
     return table.startswith(part.prefix) and not any(table.startswith(prefix) for prefix in longer)
+
+
+def is_partition(table: str, part: Part) -> bool:
+    """Whether a table that exists is a partition of one of a part's: those come and go while the app runs."""
+    return any(
+        table.startswith(f"{each.name}_") and table.removeprefix(f"{each.name}_").isdecimal()
+        for each in part.tables
+        if "first" in each.info
+    )
 
 
 def state_of(connection: sa.Connection, part: Part, parts: list[Part]) -> State:

@@ -68,8 +68,10 @@ class Schedule:
                     await old.close()
                 case 1 if self.random.random() < 0.3:
                     self.world.clock.ahead += timedelta(days=self.random.choice((1, 3, 9)))
-                case _:
+                case 2:
                     await self._pruner.prune()
+                case _:
+                    pass
 
     # -- a reader
 
@@ -136,7 +138,8 @@ async def test_a_reader_misses_nothing_that_it_is_not_told_of_and_gets_nothing_t
     await schedule.begun.wait()  # three readers stand where they begin, before anything is written
     await schedule.write(1500)
     disturbing.cancel()
-    await asyncio.gather(disturbing, return_exceptions=True)
+    [ended] = await asyncio.gather(disturbing, return_exceptions=True)
+    assert isinstance(ended, asyncio.CancelledError)  # or else nothing disturbed any more
     while not all(reader.done() for reader in readers):  # who was told to begin anew needs one more
         await world.emit(Happened(thing="t", number=LAST))
         await asyncio.wait(readers, timeout=0.2)

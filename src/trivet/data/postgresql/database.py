@@ -253,6 +253,8 @@ class PostgresDatabase:
                 columns = existing.get(_place(table))
                 if columns is None:
                     await driver.execute(str(CreateTable(table).compile(dialect=dialect)))
+                    if "first" in table.info:  # of its partitions
+                        await driver.execute(table.info["first"])
                 else:
                     self._agree(table, columns, {column.name for column in table.columns})
                 for index in sorted(table.indexes, key=lambda index: str(index.name)):
