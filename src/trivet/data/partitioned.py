@@ -7,7 +7,8 @@ nobody began a new day for long, the last one goes on. There is no partition for
 
 A partition that was left is *closed*, and its comment says since when: every row in it was numbered before. Once that
 is long enough ago it is dropped. Rows of it that are still needed, if they are few, come to stand in a small partition
-in its place, in the same transaction; where they are many it stays as it is.
+in its place, in the same transaction, together with what is left of the days before; where they are many it stays as it
+is. So there are never many partitions, which every statement would lock.
 """
 
 from __future__ import annotations

@@ -207,6 +207,28 @@ async def test_a_dead_letter_outlives_its_day_and_can_be_replayed(url: str) -> N
         assert (await kept(world), parts(url)) == (["next"], [1, 2])
 
 
+async def test_what_is_left_of_many_days_stands_together(url: str, world: World) -> None:
+    for day in range(20):
+        world.clock.ahead = day * DAY
+        await prune(world)
+        await world.emit(*(Happened(thing=f"{day}{what}") for what in ("dead", "done")))
+        run_on(
+            url,
+            "INSERT INTO trivet.trivet_delivery (subscriber, position, aggregate, attempts, due, last_error, dead_time)"
+            f" VALUES ('gone', {day * WIDTH + 1}, 'a', 1, 0, 'e', 1)",
+        )
+    assert parts(url) == [11, *range(12, 20)]  # of days 0 to 11 what is dead
+    found = await kept(world)
+    assert found[:12] == [f"{day}dead" for day in range(12)]
+    assert found[12:] == [f"{day}{what}" for day in range(12, 20) for what in ("dead", "done")]
+    letters = await dead_letters(world.database.session(write=False))
+    assert [each.message.aggregate for each in letters] == [f"{day}dead" for day in range(20)]
+    run_on(url, "DELETE FROM trivet.trivet_delivery")
+    world.clock.ahead = 40 * DAY
+    await prune(world)
+    assert parts(url) == [19, 20]
+
+
 async def test_a_day_of_which_much_is_needed_stays_as_it_is(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "FEW", 3)
     async with opened(url) as database:

@@ -8,7 +8,7 @@ wait behind it; then it is left to the next turn.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -71,10 +71,11 @@ class Partitions:
                         return obstacle
                     if not await driver.fetchval(f"SELECT pg_try_advisory_xact_lock({TURNING})"):
                         return None
-                    step = next_step(await self._state(driver), now, before, passed)
+                    state = await self._state(driver)
+                    step = next_step(state, now, before, passed)
                     if step is None:
                         return None
-                    if not await self._take(driver, step, now):
+                    if not await self._take(driver, step, state, now):
                         passed.append(step.number)
             except asyncpg.LockNotAvailableError:
                 if not isinstance(step, Drop):
@@ -134,62 +135,80 @@ class Partitions:
 
     # -- steps
 
-    async def _take(self, driver: Any, step: Step, now: datetime) -> bool:
+    async def _take(self, driver: Any, step: Step, state: State, now: datetime) -> bool:
         """Take a step, and return whether it changed anything."""
         match step:
             case Make(number=number):
                 await self._make(driver, self._table.place(number))
-                await self._attach(driver, number)
+                await self._attach(driver, number, number * WIDTH)
             case Enter(number=number):
                 sequence = await self._sequence(driver)
                 await driver.execute("SELECT setval($1::regclass, $2)", sequence, number * WIDTH)
             case Close(number=number):
                 await self._close(driver, number, now)
             case Drop(number=number):
-                return await self._drop(driver, number)
+                older = sorted(each.number for each in state.partitions if each.number < number)
+                return await self._drop(driver, number, older)
         return True
 
     async def _make(self, driver: Any, place: str) -> None:
         await driver.execute(f"CREATE TABLE {place} (LIKE {self._table.place()} INCLUDING ALL)")
 
-    async def _attach(self, driver: Any, number: int) -> None:
+    async def _attach(self, driver: Any, number: int, start: int | None) -> None:
         """Make a table a partition, which keeps nobody out; to create it as one would."""
         table = self._table
-        start = "MINVALUE" if number == 0 else str(number * WIDTH)
         await driver.execute(
             f"ALTER TABLE {table.place()} ATTACH PARTITION {table.place(number)} "
-            f"FOR VALUES FROM ({start}) TO ({(number + 1) * WIDTH})"
+            f"FOR VALUES FROM ({'MINVALUE' if start is None else start}) TO ({(number + 1) * WIDTH})"
         )
 
     async def _close(self, driver: Any, number: int, when: datetime) -> None:
         await driver.execute(f"COMMENT ON TABLE {self._table.place(number)} IS 'closed {when.isoformat()}'")
 
-    async def _drop(self, driver: Any, number: int) -> bool:
-        table, place = self._table, self._table.place(number)
-        bounds = (number * WIDTH if number else -(2**63), (number + 1) * WIDTH)
-        # Who still writes there has it until the end of their transaction. Nobody else waits for that.
-        await driver.execute(f"LOCK TABLE ONLY {place} IN SHARE MODE")
-        needed = f"SELECT DISTINCT key FROM ({table.needed}) AS needed (key)"  # noqa: S608 - text of our own
-        count = await driver.fetchval(f"SELECT count(*) FROM ({needed} LIMIT {FEW + 1}) AS few", *bounds)  # noqa: S608 - text of our own
-        kept = f"{place}_kept"
+    async def _drop(self, driver: Any, number: int, older: Sequence[int]) -> bool:
+        """Drop a partition; what is needed of it comes to stand together with what is left of the one before."""
+        table, gone, start = self._table, [number], _after(older)
+        await self._settle(driver, number)
+        count = await self._count(driver, start, number)
+        if count > FEW:
+            return False
+        if count and older and await self._count(driver, _after(older[:-1]), number) <= FEW:
+            gone, start = [older[-1], number], _after(older[:-1])
+            await self._settle(driver, older[-1])
+        elif count and not await self._has_stale(driver, start, number):
+            return False
+        kept, values = f"{table.place(number)}_kept", _bounds(start, number)
+        closed = await driver.fetchval("SELECT obj_description($1::regclass, 'pg_class')", table.place(number))
         if count:
-            stale = f"SELECT EXISTS (SELECT FROM {place} AS t WHERE t.{table.key} NOT IN ({needed}))"  # noqa: S608 - text of our own
-            if count > FEW or not await driver.fetchval(stale, *bounds):
-                return False
             await self._make(driver, kept)
-            await driver.execute(
-                f"INSERT INTO {kept} SELECT t.* FROM {place} AS t WHERE t.{table.key} IN ({needed})",  # noqa: S608 - text of our own
-                *bounds,
-            )
-        closed = await driver.fetchval("SELECT obj_description($1::regclass, 'pg_class')", place)
-        await driver.execute(f"ALTER TABLE {table.place()} DETACH PARTITION {place}; DROP TABLE {place}")
+            for each in gone:
+                wanted = f"SELECT t.* FROM {table.place(each)} AS t WHERE t.{table.key} IN ({table.needed})"  # noqa: S608 - text of our own
+                await driver.execute(f"INSERT INTO {kept} {wanted}", *values)
+        for each in gone:
+            place = table.place(each)
+            await driver.execute(f"ALTER TABLE {table.place()} DETACH PARTITION {place}; DROP TABLE {place}")
         if count:
             await driver.execute(f"ALTER TABLE {kept} RENAME TO {table.name}_{number}")
-            await self._attach(driver, number)
-            when = _closed(closed)
-            assert when is not None, "only what was closed is dropped"
-            await self._close(driver, number, when)
+            await self._attach(driver, number, start)
+            await driver.execute(f"COMMENT ON TABLE {table.place(number)} IS '{closed}'")
         return True
+
+    async def _settle(self, driver: Any, number: int) -> None:
+        """Wait for whoever still writes into a partition, which stops nobody else: nobody else uses it."""
+        await driver.execute(f"LOCK TABLE ONLY {self._table.place(number)} IN SHARE MODE")
+
+    async def _count(self, driver: Any, start: int | None, number: int) -> int:
+        """Return how many rows are needed from a start to the end of a partition, counted up to one too many."""
+        few = f"SELECT DISTINCT key FROM ({self._table.needed}) AS needed (key) LIMIT {FEW + 1}"  # noqa: S608 - text of our own
+        count: int = await driver.fetchval(f"SELECT count(*) FROM ({few}) AS few", *_bounds(start, number))  # noqa: S608 - text of our own
+        return count
+
+    async def _has_stale(self, driver: Any, start: int | None, number: int) -> bool:
+        """Return whether a partition has rows that nothing needs."""
+        table = self._table
+        stale = f"SELECT FROM {table.place(number)} AS t WHERE t.{table.key} NOT IN ({table.needed})"
+        found: bool = await driver.fetchval(f"SELECT EXISTS ({stale})", *_bounds(start, number))
+        return found
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
@@ -204,6 +223,15 @@ class Partitions:
             await session.commit()
         finally:
             await session.close()
+
+
+def _after(older: Sequence[int]) -> int | None:
+    """Return where what follows these partitions may begin, ``None`` for the beginning of all numbers."""
+    return (older[-1] + 1) * WIDTH if older else None
+
+
+def _bounds(start: int | None, number: int) -> tuple[int, int]:
+    return -(2**63) if start is None else start, (number + 1) * WIDTH
 
 
 def _closed(comment: str | None) -> datetime | None:
