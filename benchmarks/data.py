@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.data ENGINE URL ROUNDS COUNT EVENTS`` measures one engine, in an interpreter of its own, and
 prints `Figures`. Both sides run there, by turns, on one connection each, and only that process's time is counted: what
-the database itself does is the same for both. The driver's side is what costs least: a statement that was written by
-hand, on a connection that is open and nobody else's, and rows as the driver gives them, of which nothing is made.
+the database itself does is the same for both. The driver's side is what a team writes that uses nothing else: a
+statement that was written by hand, fetched on a connection that is open and nobody else's, which the driver prepares at
+the first time, and rows as the driver gives them, of which nothing is made.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from trivet.core.clock import Deadline, SystemClock
 from trivet.core.error import DeadlineExceeded
 from trivet.data.database import Contention, DatabaseUnavailable, TransactionFailed
 from trivet.data.postgresql import PostgresDatabase
+from trivet.data.postgresql.connection import Connection
 from trivet.data.statement import Statement
 from trivet.settings import DatabaseSettings
 
@@ -274,6 +275,94 @@ async def test_after_the_tables_changed_reads_go_on_and_commands_run_again(datab
         assert len((await writer.fetch(everything, ()))[0]) == 3
         await writer.close()
     assert len((await database.session(write=False).fetch(everything, ()))[0]) == 3
+
+
+async def changed(url: str, sql: str) -> None:
+    """Change the database beside the process."""
+    beside = await asyncpg.connect(url)
+    try:
+        await beside.execute(sql)
+    finally:
+        await beside.close()
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+async def test_a_read_that_is_prepared_goes_on_when_a_column_gets_another_type(snapshot: bool, url: str) -> None:
+    database = await filled(url, pool_size=1)
+
+    async def read() -> list[tuple[object, ...]]:
+        session = database.session(write=False, snapshot=snapshot)
+        try:
+            return [tuple(row) for row in await session.fetch(NUMBER, ("a",))]
+        finally:
+            await session.close()
+
+    assert await read() == [(0,)]
+    await changed(url, "ALTER TABLE counters ADD COLUMN more text")
+    assert await read() == [(0,)]
+    await changed(url, "ALTER TABLE counters ALTER COLUMN number TYPE text")
+    if snapshot:  # its transaction has failed, and begins again
+        with pytest.raises(Contention):
+            await read()
+        await settled(database)
+    assert await read() == [("0",)]
+    await database.close()
+
+
+async def test_a_type_that_gets_another_member_is_contention_once(url: str) -> None:
+    database = await filled(url, pool_size=1)
+    await changed(url, "CREATE TYPE place AS (x int); CREATE TABLE places AS SELECT ROW(1)::place AS at")
+    places = Statement(sa.text("SELECT at FROM places"))
+    session = database.session(write=False)
+    assert await session.fetch(places, ()) == [((1,),)]
+    await changed(url, "ALTER TYPE place ADD ATTRIBUTE y int")
+    with pytest.raises(Contention):
+        await session.fetch(places, ())
+    await settled(database)
+    assert await session.fetch(places, ()) == [((1, None),)]
+    await database.close()
+
+
+@pytest.mark.parametrize("word", ["DISCARD ALL", "DEALLOCATE ALL"])
+async def test_what_is_prepared_may_be_forgotten_by_others(word: str, url: str) -> None:
+    database = await filled(url, pool_size=1)
+    assert await database.session(write=False).fetch(NUMBER, ("a",)) == [(0,)]
+    session = database.session(write=False)
+    driver: asyncpg.Connection = await session.driver_connection()
+    await driver.execute(word)
+    assert await session.fetch(NUMBER, ("a",)) == [(0,)]
+    await driver.execute(word)
+    await session.close()
+    await settled(database)
+    assert await database.session(write=False).fetch(NUMBER, ("a",)) == [(0,)]
+    assert database.pool.figures.open == 1
+    await database.close()
+
+
+async def test_a_connection_keeps_so_many_prepared_statements_and_no_more(database: PostgresDatabase) -> None:
+    driver = await database.connect()
+    connection = Connection(driver, 3)
+    try:
+        for _ in range(2):
+            for number in range(10):
+                form = Statement(sa.text(f"SELECT {number}")).on("postgresql")
+                assert await connection.fetch(form, (), None) == [(number,)]
+        kept = await driver.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE statement ~ '^SELECT [0-9]$'")
+        assert kept in (3, 4)  # the one that went last is closed with the next
+    finally:
+        driver.terminate()
+
+
+async def test_what_was_prepared_on_a_connection_that_was_killed_is_prepared_on_the_next(url: str) -> None:
+    database = await filled(url, pool_size=1)
+    session = database.session(write=False)
+    [(pid,)] = await session.fetch(PID, ())
+    assert await session.fetch(NUMBER, ("a",)) == [(0,)]
+    await changed(url, f"SELECT pg_terminate_backend({pid})")
+    assert await session.fetch(NUMBER, ("a",)) == [(0,)]
+    assert await session.fetch(PID, ()) != [(pid,)]
+    await settled(database)
+    await database.close()
 
 
 # -- the server goes away

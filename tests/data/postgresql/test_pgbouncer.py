@@ -130,6 +130,20 @@ async def test_rows_are_loaded_and_scanned_by_many_and_nothing_stays_behind_on_t
         assert await session.fetch(LEFT, ()) == [(0, 0)]
 
 
+async def test_a_column_that_gets_another_type_is_read_as_that_type_from_then_on(before: Bouncer, name: str) -> None:
+    async with opened(before.url(name), pool_size=1) as database:
+        await database.create([COUNTERS])
+        session = database.session(write=True)
+        await session.execute(INSERT, ("a", 7))
+        await session.commit()
+        reading = database.session(write=False)
+        assert await reading.fetch(NUMBER, ("a",)) == [(7,)]
+        changing = database.session(write=True)
+        await (await changing.driver_connection()).execute("ALTER TABLE counters ALTER COLUMN number TYPE text")
+        await changing.commit()
+        assert await reading.fetch(NUMBER, ("a",)) == [("7",)]
+
+
 async def test_a_statement_is_ended_on_the_server_at_its_deadline(before: Bouncer, name: str) -> None:
     async with opened(before.url(name)) as database:
         clock = SystemClock()

@@ -23,7 +23,7 @@ from trivet.settings import DatabaseSettings, Url
 
 CONNECT_SECONDS = 10
 STATEMENTS_MAX = 1000
-"""Prepared statements that one connection keeps; the ones used longest ago go."""
+"""Prepared statements that one connection keeps; the ones prepared longest ago go."""
 
 LIBPQ = frozenset(
     {

@@ -10,38 +10,72 @@ import asyncpg
 from trivet.core.clock import Deadline
 from trivet.core.error import DeadlineExceeded
 from trivet.data.database import Row
+from trivet.data.postgresql.errors import STALE
 from trivet.data.statement import Form, Insert
 
 
 class Connection:
     """A driver connection; whoever took it from the pool runs one statement at a time on it.
 
+    Each statement that is fetched is prepared once and kept, as the driver would do it; but what the driver does to
+    find one that it keeps takes a tenth of all that a read takes here.
+
     Args:
         driver: Connected.
+        keeps: How many prepared statements are kept, none where nothing may stay on the server.
 
     Attributes:
         lent: Whether code of others had it, which may have left anything behind.
     """
 
-    __slots__ = ("_upset", "driver", "lent")
+    __slots__ = ("_keeps", "_prepared", "_upset", "driver", "lent")
 
-    def __init__(self, driver: asyncpg.Connection) -> None:
+    def __init__(self, driver: asyncpg.Connection, keeps: int) -> None:
         self.driver = driver
         self.lent = False
+        self._keeps = keeps
+        self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         self._upset = False
 
     # -- statements
 
     async def fetch(self, form: Form, values: Sequence[Any], deadline: Deadline | None) -> list[Row]:
         """Run a statement and return its rows; at the deadline it is cancelled, here and on the server."""
+        timeout = left(deadline)
+        known = self._prepared.get(form.sql)
         try:
-            rows: list[Row] = await self.driver.fetch(form.sql, *form.arrange(values), timeout=left(deadline))
-        except asyncpg.PostgresError:
-            raise
-        except BaseException:
+            statement = known
+            if statement is None:
+                statement = await self._prepare(form.sql, timeout)
+                timeout = left(deadline)
+            rows: list[Row] = await statement.fetch(*form.arrange(values), timeout=timeout)
+        except BaseException as error:
+            if not self._outdated(error) or known is None:
+                raise
+        else:
+            return rows
+        return await self.fetch(form, values, deadline)  # prepared anew, as nothing is known any more
+
+    async def _prepare(self, sql: str, timeout: float | None) -> asyncpg.prepared_stmt.PreparedStatement:
+        statement = await self.driver.prepare(sql, timeout=timeout)
+        if self._keeps:
+            if len(self._prepared) >= self._keeps:
+                del self._prepared[next(iter(self._prepared))]  # the driver closes it on the server
+            self._prepared[sql] = statement
+        return statement
+
+    def _outdated(self, error: BaseException) -> bool:
+        """Note how a statement failed; return whether it is only that what was prepared is of no use any more.
+
+        In a transaction it is not only that: the transaction has failed.
+        """
+        if isinstance(error, STALE | asyncpg.InvalidSQLStatementNameError):  # or somebody said DEALLOCATE ALL
+            self._prepared.clear()
+        if not isinstance(error, asyncpg.PostgresError):
             self._upset = True
-            raise
-        return rows
+            return False
+        forgotten = isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.InvalidSQLStatementNameError)
+        return forgotten and not self.driver.is_in_transaction()
 
     async def execute(self, form: Form, values: Sequence[Any], deadline: Deadline | None) -> int:
         """Run a statement and return how many rows it changed; at the deadline it is cancelled."""
@@ -113,6 +147,7 @@ class Connection:
         if self.driver.is_in_transaction():
             await self.driver.execute("ROLLBACK")
         if self.lent:
+            self._prepared.clear()  # DISCARD ALL, DEALLOCATE or another codec: what was prepared may be gone or wrong
             await self.driver.reset()
         self._upset = self.lent = False
 

@@ -150,7 +150,7 @@ class PostgresDatabase:
         except BaseException:
             driver.terminate()
             raise
-        return Connection(driver)
+        return Connection(driver, self._address.statements)
 
     async def _admit(self, driver: asyncpg.Connection) -> None:
         """Refuse a server that is not what it has to be; after a failover an address may lead to another one."""

@@ -114,10 +114,9 @@ class Pool(Generic[C]):
         self._options = options
         self._name = name
         self._loop = asyncio.get_running_loop()
-        self._free: list[C] = []
+        self._free: list[tuple[C, float]] = []  # and when each was put back
         self._waiting: deque[asyncio.Future[C]] = deque()
         self._ends: dict[C, float] = {}  # of every connection that is open: when it is to be replaced
-        self._used: dict[C, float] = {}  # of every free one: when it was put back
         self._opening = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -156,13 +155,12 @@ class Pool(Generic[C]):
         if self._free and not self._waiting:
             now = self._loop.time()
             while self._free:
-                connection = self._free.pop()
-                idle = now - self._used.pop(connection)
+                connection, since = self._free.pop()
                 if connection.closed:
                     self._forget(connection)
                 elif now >= self._ends[connection]:
                     self._drop(connection)
-                elif idle >= PROBE_SECONDS:
+                elif now - since >= PROBE_SECONDS:
                     self._begin(self._made_sure(connection, connection.probe))
                 else:
                     self.observer.acquired(0.0)
@@ -232,6 +230,13 @@ class Pool(Generic[C]):
         else:
             self._hand_on(connection)
 
+    def put_back(self, connection: C) -> None:
+        """Return what was taken and did nothing but read, to the end; what is amiss with it shows when it is taken."""
+        if self._waiting or self._closed:
+            self.give_back(connection)
+        else:
+            self._free.append((connection, self._loop.time()))
+
     async def tidy(self, connection: C) -> None:
         """Return what was taken, and wait until it is clean or gone, however often one is cancelled meanwhile."""
         if connection.closed or connection.clean or self._closed:
@@ -245,8 +250,7 @@ class Pool(Generic[C]):
             if not waiter.done():
                 waiter.set_result(connection)
                 return
-        self._used[connection] = self._loop.time()
-        self._free.append(connection)
+        self._free.append((connection, self._loop.time()))
 
     # -- what the pool does by itself
 
@@ -318,6 +322,11 @@ class Pool(Generic[C]):
         connection.terminate()
         self._forget(connection)
 
+    def _drop_free(self) -> None:
+        free, self._free = self._free, []
+        for connection, _ in free:
+            self._drop(connection)
+
     def _forget(self, connection: C) -> None:
         del self._ends[connection]
         self._note_empty()
@@ -340,10 +349,7 @@ class Pool(Generic[C]):
             return
         for connection in self._ends:
             self._ends[connection] = 0.0
-        free, self._free = self._free, []
-        self._used.clear()
-        for connection in free:
-            self._drop(connection)
+        self._drop_free()
 
     def suspend(self, why: DatabaseUnavailable) -> None:
         """Refuse whoever wants a connection, and end what runs on one, until `resume`: the server says nothing.
@@ -356,10 +362,7 @@ class Pool(Generic[C]):
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_exception(_again(why))
-        free, self._free = self._free, []
-        self._used.clear()
-        for connection in free:
-            self._drop(connection)
+        self._drop_free()
         for connection in self._ends:
             connection.terminate()
 
@@ -378,10 +381,7 @@ class Pool(Generic[C]):
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_exception(DatabaseUnavailable.because(f"{self._name} is closed"))
-        free, self._free = self._free, []
-        self._used.clear()
-        for connection in free:
-            self._drop(connection)
+        self._drop_free()
         try:
             async with asyncio.timeout(grace):
                 await self._empty.wait()

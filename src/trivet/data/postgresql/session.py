@@ -83,18 +83,21 @@ class ReadSession(_Session):
         form, deadline, pool = statement.on("postgresql"), self._deadline, self._database.pool
         await self._turn.acquire()  # what `async with` does, at a third of the price
         try:
-            self._in_time()
-            kept = self._connection
-            if kept is not None:
-                return await self._run(kept, lambda: kept.fetch(form, values, deadline))
+            if self._connection is not None:
+                return await self._fetch(self._connection, form, values)
             connection = pool.free() or await pool.take(deadline)
             try:
-                return await connection.fetch(form, values, deadline)
+                rows = await connection.fetch(form, values, deadline)
             except BaseException as error:
+                pool.give_back(connection)
                 if not (lost(error) and form.reads and self._insists):
                     self._fail(error)
-            finally:
-                pool.give_back(connection)
+            else:
+                if form.reads:
+                    pool.put_back(connection)
+                else:
+                    pool.give_back(connection)
+                return rows
             # The server or the way to it went away before it answered. Nothing was changed, so: once more.
             again = await pool.take(deadline)
             try:
@@ -105,6 +108,12 @@ class ReadSession(_Session):
                 pool.give_back(again)
         finally:
             self._turn.release()
+
+    async def _fetch(self, connection: Connection, form: Form, values: Sequence[Any]) -> list[Row]:
+        try:
+            return await connection.fetch(form, values, self._deadline)
+        except BaseException as error:
+            self._fail(error, connection)
 
     async def _run(self, connection: Connection, act: Callable[[], Awaitable[R]]) -> R:
         try:
@@ -161,10 +170,7 @@ class SnapshotSession(ReadSession):
     async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
         """Run a statement and return its rows as the driver gives them; see `Session.fetch`."""
         async with self._turn:
-            connection = await self._held()
-            return await self._run(
-                connection, lambda: connection.fetch(statement.on("postgresql"), values, self._deadline)
-            )
+            return await self._fetch(await self._held(), statement.on("postgresql"), values)
 
     async def _held(self) -> Connection:
         self._in_time()
@@ -213,7 +219,7 @@ class Scan(SnapshotSession):
             async with self._turn:
                 if self._connection is not connection:  # closed meanwhile: it may be somebody else's by now
                     raise TransactionFailed()
-                rows = await self._run(connection, lambda: connection.fetch(fetch, (), self._deadline))
+                rows = await self._fetch(connection, fetch, ())
             if rows:
                 yield rows
             if len(rows) < size:
