@@ -86,3 +86,7 @@ class Deadline(msgspec.Struct, eq=False):
     def remaining(self) -> float:
         """Return the seconds left, never below 0."""
         return max(0.0, self.at - self._clock.monotonic())
+
+    def rings(self) -> bool:
+        """Whether somebody cancels the running task at that instant, so that what it waits for needs no timer."""
+        return False

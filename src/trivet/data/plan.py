@@ -30,7 +30,8 @@ from trivet.data.resolve import ResolvedListing, ResolvedTable
 from trivet.data.rule import Rule
 from trivet.data.sharding.tables import SHARD_COLUMN
 from trivet.data.statement import Insert, Statement, any_of, compiler, list_value
-from trivet.data.where import Source, Where
+from trivet.data.values import values_of
+from trivet.data.where import Given, Source, Where
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -61,11 +62,11 @@ class Query:
         values: Takes the context and the verb's own arguments, and returns the statement's values.
     """
 
-    __slots__ = ("_sources", "statement")
+    __slots__ = ("statement", "values")
 
     def __init__(self, statement: Statement, sources: Iterable[Source]) -> None:
         self.statement = statement
-        self._sources = tuple(sources)
+        self.values = values_of(tuple(sources))
 
     @classmethod
     def compiled(cls, clause: sa.Executable, dialect: Dialect, sources: dict[str, Source], *, tenanted: bool) -> Query:
@@ -74,23 +75,21 @@ class Query:
         statement.on(dialect)
         return cls(statement, sources.values())
 
-    def values(self, ctx: Read, own: Sequence[Any]) -> list[Any]:
-        """Return the statement's values, in its order."""
-        return [source(ctx, own) for source in self._sources]
-
 
 class Key(Generic[T]):
     """How a row is identified."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
+        self.single = len(self.columns) == 1
+        """Whether it has one field, and is that value by itself."""
         read = operator.attrgetter(*(".".join(column.path) for column in columns))
         self.of: Callable[[T], Any] = read
         """Returns the key of a row: a value, or a tuple where the key has several fields."""
 
     def parts(self, key: Any) -> tuple[Any, ...]:
         """Return a key as a tuple, whatever the number of its fields."""
-        return (key,) if len(self.columns) == 1 else key
+        return (key,) if self.single else key
 
 
 class TablePlan(Generic[T]):
@@ -223,7 +222,7 @@ class TablePlan(Generic[T]):
 
     def _is_version(self, where: Where, index: int) -> sa.ColumnElement[bool]:
         version = self.table.c["version"]
-        return version == where.bind(given(index), version.type)
+        return version == where.bind(Given(index), version.type)
 
     def _update(self, where: Where, guard: list[sa.ColumnElement[bool]]) -> Any:
         """Build the update: its own arguments are the encoded new row, then the expected version."""
@@ -231,7 +230,7 @@ class TablePlan(Generic[T]):
         values: dict[str, Any] = {}
         conditions: list[sa.ColumnElement[bool]] = []
         for index, column in enumerate(self.stored):
-            value = where.bind(given(index), column.type)
+            value = where.bind(Given(index), column.type)
             if column.name in key:
                 conditions.append(column == value)
             else:
@@ -404,7 +403,7 @@ class ListingPlan:
             where.sources["shards"] = lambda ctx, own: list_value(own[-1], dialect)
             select = select.where(any_of(plan.table.c[SHARD_COLUMN], "shards", dialect))
         limit = arguments + (len(self._resolved.order) if after else 0)
-        limited = select.limit(where.bind(given(limit), sa.BigInteger()))
+        limited = select.limit(where.bind(Given(limit), sa.BigInteger()))
         return part_of(limited, plan.dialect, where.sources)
 
     def _order_by(self, table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
@@ -450,7 +449,7 @@ class ListingPlan:
         ranked = sa.select(plan.columns, place).where(HOLE, among, *plan.guard(where, TRUE)).subquery("ranked")
         of: sa.ColumnElement[Any] = sa.column(parent.name)
         rank = sa.column("_place", sa.BigInteger())
-        limit = where.bind(given(len(self._resolved.arguments)), sa.BigInteger())
+        limit = where.bind(Given(len(self._resolved.arguments)), sa.BigInteger())
         outer = sa.select(plan.columns, of).select_from(ranked).where(rank <= limit).order_by(of, rank)
         return part_of(outer, dialect, where.sources)
 
@@ -468,11 +467,6 @@ def _compares(node: Node, parent: Column) -> bool:
 
 def _token_type(value: Value) -> Any:
     return value.members if value.members is not None else PYTHON_TYPES[value.kind]
-
-
-def given(index: int) -> Source:
-    """Return the source that takes one of the statement's own arguments as it is."""
-    return lambda ctx, own: own[index]
 
 
 def _tenant(ctx: Read, own: Sequence[Any]) -> str:

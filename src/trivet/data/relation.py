@@ -202,7 +202,8 @@ class Relation(Generic[T, K]):
         """Ask for the row with a key, by the query for what this caller may read."""
         query = queries[plan.readable.choose(ctx)]
         session = self._session(ctx, plan, key, write=write)
-        return session.fetch(query.statement, query.values(ctx, plan.key.parts(key)))
+        own: Any = (key,) if plan.key.single else key
+        return session.fetch(query.statement, query.values(ctx, own))
 
     async def get_many(self, ctx: Read, keys: Sequence[K], /) -> list[T | None]:
         """Return a row for each key, in the order of the keys; ``None`` where there is none that the caller may read.
@@ -510,7 +511,11 @@ class Relation(Generic[T, K]):
 
     def _reading(self, ctx: Read) -> TablePlan[T]:
         """Return what runs the reads of this relation, when one begins."""
-        return plan_of(ctx, self)
+        try:
+            plan: TablePlan[T] = ctx._work.plans[self]
+        except KeyError:
+            return plan_of(ctx, self)  # which says why there is none
+        return plan
 
     def _session(self, ctx: Read, plan: TablePlan[T], key: K, *, write: bool = False) -> Session:
         """Return the session for the row with a key; where no table is sharded there is one for all."""

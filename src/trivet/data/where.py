@@ -45,6 +45,47 @@ MAX_PATTERN = 10_000
 """Characters of a part to be looked for; engines refuse patterns that are much longer."""
 
 
+class Given:
+    """One of the statement's own arguments as it is.
+
+    Args:
+        index: Which one.
+    """
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __call__(self, ctx: Read, own: Sequence[Any]) -> Any:
+        """Return it."""
+        return own[self.index]
+
+
+class Encoded:
+    """One of the statement's own arguments, encoded for a column.
+
+    Args:
+        index: Which one.
+        encode: Raises `Unfit`.
+        pointer: To the argument, for whoever sent it.
+    """
+
+    __slots__ = ("encode", "index", "pointer")
+
+    def __init__(self, index: int, encode: Codec, pointer: str) -> None:
+        self.index = index
+        self.encode = encode
+        self.pointer = pointer
+
+    def __call__(self, ctx: Read, own: Sequence[Any]) -> Any:
+        """Return it; raises the error for whoever sent what does not fit."""
+        try:
+            return self.encode(own[self.index])
+        except Unfit as unfit:
+            raise unfit.at(self.pointer) from None
+
+
 class UnfitConstant(Exception):
     """A constant in a rule that its field can not hold."""
 
@@ -75,7 +116,7 @@ class Where:
 
     def own(self, index: int, value: Value, name: str) -> sa.BindParameter[Any]:
         """Return a parameter for one of the statement's own arguments, encoded for a column."""
-        return self.bind(_own(index, encoder(value, self._dialect), f"#/{name}"), self._type(value))
+        return self.bind(Encoded(index, encoder(value, self._dialect), f"#/{name}"), self._type(value))
 
     def clause(self, node: Node) -> sa.ColumnElement[bool]:
         """Return the condition as SQL.
@@ -177,7 +218,7 @@ class Where:
             return self.bind(read, sa.Text())
         encode = encoder(value, self._dialect)
         if isinstance(node, Argument):
-            return self.bind(_own(node.index, encode, f"#/{node.name}"), self._type(value))
+            return self.bind(Encoded(node.index, encode, f"#/{node.name}"), self._type(value))
         read = self._raw(node)
 
         def claim(ctx: Read, own: Sequence[Any]) -> Any:
@@ -208,7 +249,7 @@ class Where:
         """Return the value of an argument or of a claim as Python has it."""
         match node:
             case Argument(index):
-                return lambda ctx, own: own[index]
+                return Given(index)
             case Claim(_, read):
                 return lambda ctx, own: read(ctx.principal)
         raise AssertionError(node)
@@ -224,16 +265,6 @@ def _always(value: bool) -> sa.ColumnElement[bool]:
     """Return a constant that SQLAlchemy does not simplify: it would drop neighbours whose values are counted."""
     one: sa.ColumnElement[int] = sa.literal_column("1")
     return one == sa.literal_column("1" if value else "0")
-
-
-def _own(index: int, encode: Codec, pointer: str) -> Source:
-    def own_argument(ctx: Read, own: Sequence[Any]) -> Any:
-        try:
-            return encode(own[index])
-        except Unfit as unfit:
-            raise unfit.at(pointer) from None
-
-    return own_argument
 
 
 def _pointed(source: Source, name: str) -> Source:

@@ -51,6 +51,7 @@ class UnitOfWork:
         writes: Whether the store is opened for writing.
 
     Attributes:
+        plans: What the app compiled for its tables.
         reads: Which node it may read from; what the store was opened with stays.
     """
 
@@ -64,6 +65,7 @@ class UnitOfWork:
         "_session",
         "_shard",
         "_since",
+        "plans",
         "reads",
         "runtime",
         "writes",
@@ -71,6 +73,7 @@ class UnitOfWork:
 
     def __init__(self, runtime: Runtime, call: Call, declaration: Declaration, writes: bool) -> None:
         self.runtime = runtime
+        self.plans = runtime.plans
         self.writes = writes
         self.reads: Reads = declaration.reads
         self._call = call
@@ -141,11 +144,6 @@ class UnitOfWork:
     def snapshot(self) -> AbstractAsyncContextManager[Any] | None:
         """Return nothing: only a job may hold a connection for as long as it reads."""
         return None
-
-    @property
-    def plans(self) -> Mapping[Any, Any]:
-        """What the app compiled for its tables."""
-        return self.runtime.plans
 
     def new_id(self, shard: int | None = None) -> UUID:
         """Return a new identifier, of a logical shard; where tables are sharded and none is named, of this work's."""

@@ -18,11 +18,17 @@ class Alarm(Deadline, eq=False):
     """A deadline that cancels a task when it is over.
 
     Attributes:
+        armed: Whether it will.
         rang: Whether it did.
     """
 
     task: asyncio.Task[Any]
+    armed: bool = True
     rang: bool = False
+
+    def rings(self) -> bool:
+        """Whether the running task is the one that it cancels."""
+        return self.armed and asyncio.current_task() is self.task
 
 
 class Alarms:
@@ -49,18 +55,20 @@ class Alarms:
 
     def rearm(self, alarm: Alarm) -> None:
         """Set an alarm again that was disarmed; harmless where it was not."""
+        alarm.armed = True
         self._armed.add(alarm)
         if not self._looking:
             self._look_soon(alarm.task.get_loop())
 
     def disarm(self, alarm: Alarm) -> None:
         """Forget the alarm; harmless after it rang."""
+        alarm.armed = False
         self._armed.discard(alarm)
 
     def _look(self) -> None:
         now = self._clock.monotonic()
         for alarm in [alarm for alarm in self._armed if alarm.at <= now]:
-            self._armed.discard(alarm)
+            self.disarm(alarm)
             alarm.rang = True
             alarm.task.cancel()
         self._looking = False

@@ -17,6 +17,7 @@ from trivet.data.database import Contention, DatabaseUnavailable, TransactionFai
 from trivet.data.postgresql import PostgresDatabase
 from trivet.data.postgresql.connection import Connection
 from trivet.data.statement import Statement
+from trivet.resilience.alarm import Alarms
 from trivet.settings import DatabaseSettings
 
 COUNTERS = sa.Table(
@@ -110,6 +111,43 @@ async def test_a_cancelled_statement_ends_on_the_server_and_its_connection_is_us
     await idle(url)
     await settled(database)
     assert await database.session(write=False).fetch(PID, ()) == [(before,)]
+
+
+@pytest.mark.parametrize("write", [False, True])
+async def test_where_an_alarm_cancels_the_task_its_statement_ends_on_the_server(
+    write: bool, database: PostgresDatabase, url: str
+) -> None:
+    alarms, clock = Alarms(SystemClock()), SystemClock()
+    running = asyncio.current_task()
+    assert running is not None
+    alarm = alarms.arm(clock.monotonic() + 0.05, running)
+    session = database.session(write=write, deadline=alarm)
+    with pytest.raises(asyncio.CancelledError):
+        await session.fetch(SLEEP, ())
+    assert running.uncancel() == 0
+    with pytest.raises(DeadlineExceeded):
+        await database.session(write=write, deadline=alarm).fetch(ALL, ())
+    await session.close()
+    await idle(url)
+    await settled(database)
+
+
+async def test_at_the_deadline_of_an_alarm_that_does_not_ring_for_the_task_a_statement_ends_all_the_same(
+    database: PostgresDatabase, url: str
+) -> None:
+    alarms, clock = Alarms(SystemClock(), tick=3600), SystemClock()
+    running = asyncio.current_task()
+    assert running is not None
+    for beside in (True, False):
+        alarm = alarms.arm(clock.monotonic() + 0.05, running)
+        session = database.session(write=False, deadline=alarm)
+        if not beside:
+            alarms.disarm(alarm)
+        with pytest.raises(DeadlineExceeded):
+            await (asyncio.create_task(session.fetch(SLEEP, ())) if beside else session.fetch(SLEEP, ()))
+        alarms.disarm(alarm)
+    await idle(url)
+    await settled(database)
 
 
 async def test_the_server_ends_what_this_process_does_not(url: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
 
 from trivet.core.clock import Deadline
 from trivet.core.error import DeadlineExceeded
@@ -34,46 +35,52 @@ class Connection:
         self.driver = driver
         self.lent = False
         self._keeps = keeps
-        self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
+        self._prepared: dict[str, PreparedStatement] = {}
         self._upset = False
 
     # -- statements
 
     async def fetch(self, form: Form, values: Sequence[Any], deadline: Deadline | None) -> list[Row]:
         """Run a statement and return its rows; at the deadline it is cancelled, here and on the server."""
-        timeout = left(deadline)
-        known = self._prepared.get(form.sql)
         try:
-            statement = known
-            if statement is None:
-                statement = await self._prepare(form.sql, timeout)
-                timeout = left(deadline)
-            rows: list[Row] = await statement.fetch(*form.arrange(values), timeout=timeout)
+            return await self.ask(form, values, deadline)
         except BaseException as error:
-            if not self._outdated(error) or known is None:
+            if not self.failed(error):
                 raise
-        else:
-            return rows
-        return await self.fetch(form, values, deadline)  # prepared anew, as nothing is known any more
+        try:
+            return await self.ask(form, values, deadline)
+        except BaseException as error:
+            self.failed(error)
+            raise
 
-    async def _prepare(self, sql: str, timeout: float | None) -> asyncpg.prepared_stmt.PreparedStatement:
-        statement = await self.driver.prepare(sql, timeout=timeout)
+    def ask(self, form: Form, values: Sequence[Any], deadline: Deadline | None) -> Awaitable[list[Row]]:
+        """Do what `fetch` does, for those who tell `failed` of whatever is raised: it saves them a coroutine."""
+        statement = self._prepared.get(form.sql)
+        if statement is None:
+            return self._prepare_and_ask(form, values, deadline)
+        timeout, given = left(deadline), form.arrange(values)
+        rows: Awaitable[list[Row]]
+        rows = statement.fetch(*given) if timeout is None else statement.fetch(*given, timeout=timeout)
+        return rows
+
+    async def _prepare_and_ask(self, form: Form, values: Sequence[Any], deadline: Deadline | None) -> list[Row]:
+        statement = await self.driver.prepare(form.sql, timeout=left(deadline))
         if self._keeps:
             if len(self._prepared) >= self._keeps:
                 del self._prepared[next(iter(self._prepared))]  # the driver closes it on the server
-            self._prepared[sql] = statement
-        return statement
+            self._prepared[form.sql] = statement
+        rows: list[Row] = await statement.fetch(*form.arrange(values), timeout=left(deadline))
+        return rows
 
-    def _outdated(self, error: BaseException) -> bool:
+    def failed(self, error: BaseException) -> bool:
         """Note how a statement failed; return whether it is only that what was prepared is of no use any more.
 
-        In a transaction it is not only that: the transaction has failed.
+        Then it can be asked again. In a transaction it is not only that: the transaction has failed.
         """
         if isinstance(error, STALE | asyncpg.InvalidSQLStatementNameError):  # or somebody said DEALLOCATE ALL
             self._prepared.clear()
-        if not isinstance(error, asyncpg.PostgresError):
+        if not isinstance(error, asyncpg.PostgresError | DeadlineExceeded):  # the latter before anything was sent
             self._upset = True
-            return False
         forgotten = isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.InvalidSQLStatementNameError)
         return forgotten and not self.driver.is_in_transaction()
 
@@ -161,7 +168,7 @@ class Connection:
 
 
 def left(deadline: Deadline | None) -> float | None:
-    """Return the seconds that a statement has, ``None`` for as long as it takes.
+    """Return the seconds after which a statement has to be ended, ``None`` where nobody or somebody else sees to that.
 
     Raises:
         DeadlineExceeded: There are none.
@@ -171,4 +178,4 @@ def left(deadline: Deadline | None) -> float | None:
     seconds = deadline.remaining()
     if seconds <= 0:
         raise DeadlineExceeded()
-    return None if seconds == float("inf") else seconds
+    return None if seconds == float("inf") or deadline.rings() else seconds

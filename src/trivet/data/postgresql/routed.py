@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from trivet.core.consistency import Mark, Marks
 from trivet.data.database import Contention, DatabaseUnavailable, Reads, Row, Tenancy
 from trivet.data.postgresql.session import ReadSession, SnapshotSession, WriteSession
 from trivet.data.statement import Insert, Statement
+from trivet.data.turn import Turn
 
 if TYPE_CHECKING:
     from trivet.data.postgresql.database import PostgresDatabase
@@ -84,7 +84,7 @@ class RoutedSession:
         self._replica: Replica | None = None
         self._node = 0
         self._touched = False
-        self._turn = asyncio.Lock()
+        self._turn = Turn()
         self.tenant: Tenancy = None
 
     async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:

@@ -18,6 +18,7 @@ from trivet.data.postgresql.connection import Connection
 from trivet.data.postgresql.errors import BROKEN, STALE, columns_of, lost, reraise, row_of
 from trivet.data.postgresql.rowsecurity import told
 from trivet.data.statement import Form, Insert, Statement, as_given
+from trivet.data.turn import Turn
 from trivet.data.waiting import uninterrupted
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class _Session:
         self._database = database
         self._deadline = deadline
         self._connection: Connection | None = None
-        self._turn = asyncio.Lock()
+        self._turn = Turn()
 
     def _in_time(self) -> None:
         if self._deadline is not None and self._deadline.remaining() <= 0:
@@ -81,33 +82,44 @@ class ReadSession(_Session):
     async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
         """Run a statement and return its rows as the driver gives them; see `Session.fetch`."""
         form, deadline, pool = statement.on("postgresql"), self._deadline, self._database.pool
-        await self._turn.acquire()  # what `async with` does, at a third of the price
+        if not self._turn.free():
+            await self._turn.wait()
         try:
             if self._connection is not None:
                 return await self._fetch(self._connection, form, values)
             connection = pool.free() or await pool.take(deadline)
             try:
-                rows = await connection.fetch(form, values, deadline)
+                rows = await connection.ask(form, values, deadline)
             except BaseException as error:
-                pool.give_back(connection)
-                if not (lost(error) and form.reads and self._insists):
-                    self._fail(error)
+                return await self._once_more(error, connection, form, values)
+            if form.reads:
+                pool.put_back(connection)
             else:
-                if form.reads:
-                    pool.put_back(connection)
-                else:
-                    pool.give_back(connection)
-                return rows
-            # The server or the way to it went away before it answered. Nothing was changed, so: once more.
-            again = await pool.take(deadline)
-            try:
-                return await again.fetch(form, values, deadline)
-            except BaseException as error:
-                self._fail(error)
-            finally:
-                pool.give_back(again)
+                pool.give_back(connection)
+            return rows
         finally:
             self._turn.release()
+
+    async def _once_more(
+        self, error: BaseException, connection: Connection, form: Form, values: Sequence[Any]
+    ) -> list[Row]:
+        """Ask again where nothing was changed: what was prepared is outdated, or the server or the way to it went away.
+
+        Raises:
+            BaseException: What the error stands for, where it is another one or comes again.
+        """
+        pool, deadline = self._database.pool, self._deadline
+        if not connection.failed(error):
+            pool.give_back(connection)
+            if not (lost(error) and form.reads and self._insists):
+                self._fail(error)
+            connection = await pool.take(deadline)
+        try:
+            return await connection.fetch(form, values, deadline)
+        except BaseException as again:
+            self._fail(again)
+        finally:
+            pool.give_back(connection)
 
     async def _fetch(self, connection: Connection, form: Form, values: Sequence[Any]) -> list[Row]:
         try:
