@@ -15,14 +15,14 @@ import sqlalchemy as sa
 
 from trivet.data.assembly import HOLE, Part, part_of
 from trivet.data.expression import TRUE
-from trivet.data.plan import ListingPlan, TablePlan, given
+from trivet.data.plan import ListingPlan, TablePlan
 from trivet.data.relation import Listing
 from trivet.data.resolve import ResolvedListing
 from trivet.data.schema import ascending
 from trivet.data.search.index import SearchIndex, search_of
 from trivet.data.search.words import words_of
 from trivet.data.statement import compiler
-from trivet.data.where import Where
+from trivet.data.where import Given, Where
 
 RANK = "_rank"
 
@@ -65,7 +65,7 @@ class SearchPlan(ListingPlan):
         """
         plan, arguments = self._plan, len(self._resolved.arguments)
         where = Where(plan.table, plan.dialect)
-        asked = where.bind(given(arguments), sa.Text())
+        asked = where.bind(Given(arguments), sa.Text())
         table, index = plan.table, self._index
         quote = compiler(plan.dialect).identifier_preparer
         every = ", ".join(f"{quote.format_table(table)}.{quote.format_column(column)}" for column in plan.stored)
@@ -81,7 +81,7 @@ class SearchPlan(ListingPlan):
         select = sa.select(plan.columns, rank).select_from(ranked).order_by(rank.desc(), *key)
         limit = arguments + 1
         if after:
-            least = where.bind(given(limit), sa.Double())
+            least = where.bind(Given(limit), sa.Double())
             limit += 1
             values = [
                 where.own(limit + place, column.value, "page_token") for place, column in enumerate(plan.key.columns)
@@ -89,7 +89,7 @@ class SearchPlan(ListingPlan):
             limit += len(values)
             further = key[0] > values[0] if len(key) == 1 else sa.tuple_(*key) > sa.tuple_(*values)
             select = select.where(sa.or_(rank < least, sa.and_(rank == least, further)))
-        limited = select.limit(where.bind(given(limit), sa.BigInteger()))
+        limited = select.limit(where.bind(Given(limit), sa.BigInteger()))
         return part_of(limited, plan.dialect, where.sources)
 
 
