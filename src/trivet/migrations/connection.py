@@ -37,6 +37,9 @@ LOCK_SECONDS = 5
 ATTEMPTS = 10
 FIRST_SECONDS, LONGEST_SECONDS = 2.0, 15.0
 
+LOOK_SECONDS = 0.2
+"""The pause between two looks whether the other process is done."""
+
 BUSY_SECONDS = 60
 """How long SQLite waits for the transaction of another process."""
 
@@ -161,6 +164,10 @@ def is_locked(error: DBAPIError) -> bool:
 
 
 async def _alone(guard: Any, say: Say) -> None:
-    if not await guard.fetchval(f"SELECT pg_try_advisory_lock({MIGRATING})"):
-        say(WAITING)
-        await guard.execute(f"SET lock_timeout = 0; SELECT pg_advisory_lock({MIGRATING})")
+    ask = f"SELECT pg_try_advisory_lock({MIGRATING})"
+    if await guard.fetchval(ask):
+        return
+    say(WAITING)
+    # A statement that waits has a snapshot, for whose end CREATE INDEX CONCURRENTLY waits: both would wait for ever.
+    while not await guard.fetchval(ask):  # noqa: ASYNC110 - so the server is asked again instead
+        await asyncio.sleep(LOOK_SECONDS)
