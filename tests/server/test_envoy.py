@@ -10,8 +10,6 @@ import ssl
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import httpx2
 import pytest
 from pyqwest import Client, HTTPTransport, HTTPVersion
 
+from tests.server.eventually import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent
@@ -28,16 +27,6 @@ PATIENCE_SECONDS = 60
 
 def serving(app: str = "plain:app", app_dir: Path = HERE, command: str = "run", **environ: str) -> Any:
     return serve(app, app_dir=app_dir, command=command, environ={"TRIVET_SERVER__KIND": "envoy", **environ})
-
-
-def eventually(true: Callable[[], Any]) -> Any:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        result = true()
-        if result:
-            return result
-        time.sleep(0.02)
-    raise AssertionError("it never became true")
 
 
 def workers(served: Served) -> set[int]:

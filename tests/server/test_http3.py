@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import trustme
 from pyqwest import Client, HTTPTransport, HTTPVersion
 
+from tests.server.eventually import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent
@@ -54,15 +53,6 @@ class Http3:
         answer = await self._client.get(self._url + path)
         assert answer.status == 200
         return answer.text()
-
-
-def eventually(true: Callable[[], Any]) -> Any:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        if result := true():
-            return result
-        time.sleep(0.02)
-    raise AssertionError("it never became true")
 
 
 def replaced(served: Served, times: int) -> bool:

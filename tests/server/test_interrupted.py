@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import psutil
 import pytest
 
+from tests.server.eventually import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent
@@ -34,15 +33,6 @@ def serving(directory: Path) -> Iterator[Served]:
     (directory / "held.py").write_text(f"{future}{waits}import asyncio\n{rest}")
     with serve("held:app", app_dir=directory) as served:
         yield served
-
-
-def eventually(true: Callable[[], Any]) -> Any:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        if result := true():
-            return result
-        time.sleep(0.02)
-    raise AssertionError("it never became true")
 
 
 def workers(served: Served) -> list[psutil.Process]:

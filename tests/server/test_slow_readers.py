@@ -6,8 +6,7 @@ import asyncio
 import json
 import signal
 import ssl
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 import trustme
 from pyqwest import Client, HTTPTransport, HTTPVersion, ReadError, Response
 
+from tests.server.eventually import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent
@@ -45,15 +45,6 @@ def serving(directory: Path, **environ: str) -> Any:
 
 def url(served: Served) -> str:
     return f"https://localhost:{served.url.rpartition(':')[2]}"
-
-
-def eventually(true: Callable[[], Any]) -> Any:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        if result := true():
-            return result
-        time.sleep(0.02)
-    raise AssertionError("it never became true")
 
 
 def who_accepts(served: Served) -> str:

@@ -384,7 +384,7 @@ class Soak:
             report.faults.append(f"{sum(self._failures.values())} requests failed")
         if growth > GROWTH:
             report.faults.append(f"the memory grows by {growth:.1%} in the second half; {GROWTH:.0%} is allowed")
-        if more > DESCRIPTORS * report.descriptors_half + READERS:
+        if more > DESCRIPTORS * report.descriptors_half:
             report.faults.append(f"{more:.1f} more descriptors are open after the second half")
         if after > before + READERS:
             report.faults.append(f"{after - before} descriptors stay open when nobody is left")
