@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from trivet.messaging.horizon import EVERYTHING, MARKS_MAX, Horizon
+from trivet.messaging.horizon import MARKS_MAX, Horizon
 
 
 class Server:
@@ -73,10 +73,6 @@ def test_nothing_is_committed_below_what_was_settled(seed: int) -> None:
     assert horizon.settled == server.next_position - 1
     seen += sorted(p for p in server.committed if read < p <= horizon.settled)
     assert seen == sorted(server.committed)
-
-
-def test_where_there_is_one_writer_everything_is_settled() -> None:
-    assert Horizon("sqlite").settled == EVERYTHING
 
 
 def test_behind_a_long_transaction_marks_do_not_pile_up() -> None:

@@ -26,7 +26,7 @@ from trivet.core.event import Event
 from trivet.core.shape import Struct
 from trivet.core.tolerant import tolerant
 from trivet.data.database import Database, DatabaseUnavailable
-from trivet.messaging.horizon import EVERYTHING, Horizon
+from trivet.messaging.horizon import Horizon
 from trivet.messaging.message import MessageKind
 from trivet.messaging.names import EventNames
 from trivet.messaging.prune import RETENTION
@@ -110,7 +110,8 @@ class Reader(Generic[E]):
 
     Iterating yields committed events in commit order until the feed closes. Asking for the next one says that the last
     one is done with. ``str(reader)`` is the position after which the reader would continue, at any time: it moves on
-    while nothing comes, too. Nothing is left out and nothing comes twice.
+    while nothing comes, too. Nothing is left out and nothing comes twice; a reader that stood still for longer than
+    events are kept gets `PositionExpired`.
 
     Attributes:
         at: The last event that it is done with, or that is none of its.
@@ -220,17 +221,13 @@ class Feed:
             PositionUnknown: `after` is not a position.
             PositionExpired: Events behind `after` may be gone, or it is not of this store.
         """
-        now = self._clock.now()
         if after is None:
             return str(Position(at=await self._end(), time=self._horizon.as_of))
         position = position_of(after)
-        if position.time < micros(now - self._retention + MARGIN):
+        if self._expired(position.time):
             raise PositionExpired()
-        last = await self._last()
-        if last is None:  # everything was removed, or the store is new: what comes has any position
-            return str(Position(at=0, time=position.time))
-        if position.at > last:
-            await self._look()  # positions whose transactions were undone were given out as well
+        if position.at > self._horizon.last:
+            await self._look()
             if position.at > self._horizon.last:
                 raise PositionExpired()
         return after
@@ -305,9 +302,15 @@ class Feed:
         reader.chunk = kept(entries)
 
     async def _fill(self, reader: Reader[Any]) -> None:
-        """Read on for a reader from the table; at the end of the table, let it go on with the window."""
+        """Read on for a reader from the table; at the end of the table, let it go on with the window.
+
+        Raises:
+            PositionExpired: It stood still for so long that events behind it may have been removed before this.
+        """
         tailing, at, time = self._tailer is not None, self._at, self._horizon.as_of
         entries = await self._read(reader.at, upto=at if tailing else 0)
+        if self._expired(reader.time):
+            raise PositionExpired()
         if entries:
             reader.chunk = kept(entries)
             await asyncio.sleep(0)  # a long way to catch up must not keep the loop from everybody else
@@ -316,7 +319,7 @@ class Feed:
             reader.move(max(at, reader.at), reader.time)  # what the tailer had read was committed before we read
         elif self._tailer is None and not self._closed:
             self._start = self._at = reader.at
-            self._time = time
+            self._time = max(time, reader.time)
             self._tailer = asyncio.create_task(self._tail(), name="trivet-feed")
 
     async def _more(self, reader: Reader[Any]) -> None:
@@ -345,6 +348,10 @@ class Feed:
             if reader.woken is not None and not reader.woken.done():
                 reader.woken.set_result(None)
 
+    def _expired(self, time: int) -> bool:
+        """Return whether events behind a position of this time may be gone; ask after reading what is behind it."""
+        return time < micros(self._clock.now() - self._retention + MARGIN)
+
     def _decoder(self, type: type[E]) -> Callable[[bytes], E]:
         decode = self._decoders.get(type)
         if decode is None:
@@ -357,7 +364,10 @@ class Feed:
         try:
             while self._readers:
                 self._woken.clear()
-                if await self._hand_on() < CHUNK:
+                found = await self._hand_on()
+                if found is None:
+                    return
+                if found < CHUNK:
                     await self._pause()
         finally:  # whatever ended it: who still follows reads for itself, and begins another
             for reader in self._readers:
@@ -367,14 +377,19 @@ class Feed:
             self._bytes = 0
             self._tailer = None
 
-    async def _hand_on(self) -> int:
-        """Read what is new into the window and wake who waits for it; return how much that was."""
+    async def _hand_on(self) -> int | None:
+        """Read what is new into the window and wake who waits for it; return how much that was.
+
+        `None` is for a process that stood still for so long that events may have been removed unseen.
+        """
         try:
             await self._look()
             as_of = self._horizon.as_of
             entries = await self._read(self._at)
         except DatabaseUnavailable:
             return 0
+        if self._expired(self._time):
+            return None
         for entry in entries:
             for reader in list(self._waiting.get(entry.type, ())):
                 self._settle(reader, entry.at - 1, self._time)
@@ -413,7 +428,7 @@ class Feed:
         upto = max(upto, self._horizon.settled or 0)
         session = self._database.session(write=False, reads="primary")
         try:
-            rows = await session.fetch(_statements().after, (after, upto))
+            rows = await session.fetch(_after(), (after, upto))
         finally:
             await session.close()
         return [Entry(at=at, time=time, type=type, payload=payload) for at, time, type, payload in rows]
@@ -431,15 +446,7 @@ class Feed:
         while (settled := self._horizon.settled) is None:
             await asyncio.sleep(POLL_SECONDS)
             await self._look()
-        return settled if settled < EVERYTHING else await self._last() or 0
-
-    async def _last(self) -> int | None:
-        session = self._database.session(write=False, reads="primary")
-        try:
-            [(last,)] = await session.fetch(_statements().last, ())
-        finally:
-            await session.close()
-        return last if last is None else int(last)
+        return settled
 
 
 def kept(entries: Sequence[Entry]) -> list[Entry]:
@@ -452,26 +459,18 @@ def kept(entries: Sequence[Entry]) -> list[Entry]:
     return list(reversed(entries))
 
 
-class _Statements(Struct):
-    after: Statement
-    last: Statement
-
-
 @cache
-def _statements() -> _Statements:
+def _after() -> Statement:
     import sqlalchemy as sa
 
     from trivet.data.statement import Statement
 
     o = tables().outbox.c
     event: sa.ColumnElement[str] = sa.literal_column(f"'{MessageKind.EVENT.value}'")
-    return _Statements(
-        after=Statement(
-            sa.select(o.position, o.create_time, o.type, o.payload)
-            .where(o.position > sa.bindparam("after"), o.position <= sa.bindparam("upto"), o.kind == event)
-            .order_by(o.position)
-            .limit(CHUNK),
-            ("after", "upto"),
-        ),
-        last=Statement(sa.select(sa.func.max(o.position)), ()),
+    return Statement(
+        sa.select(o.position, o.create_time, o.type, o.payload)
+        .where(o.position > sa.bindparam("after"), o.position <= sa.bindparam("upto"), o.kind == event)
+        .order_by(o.position)
+        .limit(CHUNK),
+        ("after", "upto"),
     )

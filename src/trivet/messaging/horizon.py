@@ -1,7 +1,9 @@
 """Up to which position the outbox is settled: every message up to there is committed and visible, or never will be.
 
 Whoever reads by position needs this, because a message with a lower position may be committed after one with a higher
-one. On SQLite that can not happen: there is one writer, so everything is settled.
+one. On SQLite that can not happen: there is one writer, so whatever position was given out is settled.
+
+Positions are asked of what counts them, not of the messages: those that were removed were given out as well.
 
 On PostgreSQL a writer gets its transaction id before its position (`next_position`), so whoever has a position up to P
 has a transaction id that was given out before P was read. The horizon therefore reads the last position that was given
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from trivet.data.statement import Statement
 
-EVERYTHING = 2**63 - 1
 MARKS_MAX = 1000
 """How many positions wait to be settled; a long transaction lets no more pile up."""
 
@@ -45,7 +46,7 @@ class Horizon:
 
     def __init__(self, dialect: Dialect) -> None:
         self._exact = dialect == "sqlite"
-        self.settled: int | None = EVERYTHING if self._exact else None
+        self.settled: int | None = None
         self.last = -1
         self.as_of = 0
         self._marks: deque[tuple[int, int, int]] = deque()
@@ -81,10 +82,11 @@ class Horizon:
             session: Reads.
             now: The time, in microseconds since 1970.
         """
-        if self._exact:
-            self.as_of = now
-            return
         sql = _statements()
+        if self._exact:
+            [(self.last,)] = await session.fetch(sql.counted, ())
+            self.settled, self.as_of = self.last, now
+            return
         known = self.last
         [(last, xid, xmin)] = await session.fetch(sql.mark, (known,))
         self.passed(int(xmin))
@@ -98,6 +100,7 @@ class Horizon:
 
 
 class _Statements(Struct):
+    counted: Statement
     mark: Statement
     xmin: Statement
 
@@ -114,7 +117,9 @@ def _statements() -> _Statements:
         "FROM (SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS last "
         "FROM trivet.trivet_outbox_position_seq OFFSET 0) AS sequence"
     ).bindparams(sa.bindparam("known", type_=sa.BigInteger))
+    counted = sa.text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'trivet_outbox'")
     return _Statements(
+        counted=Statement(counted, ()),
         mark=Statement(mark, ("known",)),
         xmin=Statement(sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text"), ()),
     )

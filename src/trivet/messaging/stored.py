@@ -13,7 +13,7 @@ from uuid import UUID
 from trivet.core.clock import Clock
 from trivet.core.shape import Struct
 from trivet.data.database import Database, Dialect, Row, Session
-from trivet.messaging.horizon import EVERYTHING, Horizon
+from trivet.messaging.horizon import Horizon
 from trivet.messaging.message import Message
 from trivet.messaging.outbox import MESSAGE_COLUMNS, message_of
 from trivet.messaging.tables import instant, micros, tables
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 CHUNK = 100
 """How many messages a tail reads at once."""
+END = 2**63 - 1
+"""The position that every message is before."""
 
 
 class DeliveryState(enum.Enum):
@@ -128,7 +130,7 @@ class Messages:
         self._clock = clock
 
     async def page(
-        self, filter: Filter = EVERY, before: int = EVERYTHING, limit: int = 100, *, payloads: bool = False
+        self, filter: Filter = EVERY, before: int = END, limit: int = 100, *, payloads: bool = False
     ) -> Sequence[Stored]:
         """Return messages, the newest first, from before a position on.
 
@@ -148,7 +150,7 @@ class Messages:
             found = await self._read(statement, (which - 1, which, 1))
         else:
             statement = _statement(("id",), pending=False, payloads=True, newest_first=True)
-            found = await self._read(statement, (str(which), 0, EVERYTHING, 1))
+            found = await self._read(statement, (str(which), 0, END, 1))
         return found[0] if found else None
 
     async def tail(self, filter: Filter = EVERY, last: int = 0) -> AsyncIterator[Stored]:
@@ -183,10 +185,7 @@ class Messages:
         session = self._session()
         try:
             await horizon.look(session, micros(self._clock.now()))
-            if horizon.settled != EVERYTHING:
-                return horizon.settled
-            [(last,)] = await session.fetch(_last(), ())
-            return last or 0
+            return horizon.settled
         finally:
             await session.close()
 
@@ -271,12 +270,3 @@ def _deliveries(dialect: Dialect) -> Statement:
         .order_by(d.id),
         ("positions",),
     )
-
-
-@cache
-def _last() -> Statement:
-    import sqlalchemy as sa
-
-    from trivet.data.statement import Statement
-
-    return Statement(sa.select(sa.func.max(tables().outbox.c.position)), ())

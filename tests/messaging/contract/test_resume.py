@@ -12,12 +12,13 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from random import Random
+from typing import Any, cast
 
 import pytest
 
 from tests.messaging.contract.world import Happened, Other, World
 from trivet.core.module import Module
-from trivet.data.database import Database
+from trivet.data.database import Database, DatabaseUnavailable, Session
 from trivet.messaging.feed import Feed, PositionExpired, Reader
 from trivet.messaging.prune import Pruner
 
@@ -125,6 +126,24 @@ class Schedule:
         return heartbeat if through == count == len(sent) else told
 
 
+class Reachable:
+    """A store that one process can lose sight of.
+
+    Attributes:
+        reachable: Whether it sees it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.dialect = database.dialect
+        self.reachable = True
+
+    def session(self, **options: Any) -> Session:
+        if not self.reachable:
+            raise DatabaseUnavailable()
+        return self._database.session(**options)
+
+
 @pytest.mark.simulation
 @pytest.mark.parametrize("seed", range(20))
 async def test_a_reader_misses_nothing_that_it_is_not_told_of_and_gets_nothing_twice(
@@ -185,6 +204,51 @@ async def test_a_reader_that_comes_back_within_an_event_and_leaves_at_once_stand
     async with feed.follow((Other,), within) as other:  # a stream of another kind passes over it
         assert (await anext(other)).thing == "o"
         assert str(other).endswith(".0")
+    await feed.close()
+
+
+@pytest.mark.parametrize("waited", [False, True], ids=["behind", "waiting"])
+async def test_a_reader_that_stood_still_while_events_behind_it_were_removed_is_told_so(
+    database: Database, waited: bool
+) -> None:
+    world = World(database, Module("shop"))
+    await world.create()
+    store = Reachable(database)
+    feed = Feed(cast(Database, store), world.subscribers.names, clock=world.clock)
+    async with feed.follow((Happened,)) as reader:
+        following = asyncio.create_task(anext(reader)) if waited else None
+        while waited and not reader.waiting:  # noqa: ASYNC110 - it says so to nobody
+            await asyncio.sleep(0.01)
+        store.reachable = False
+        await world.emit(Happened(thing="t", number=0))
+        world.clock.ahead = timedelta(days=9)
+        await Pruner(database, world.subscribers.ids, world.clock).prune()
+        await world.emit(Happened(thing="t", number=1))
+        store.reachable = True
+        with pytest.raises(PositionExpired):
+            await (following or anext(reader))
+    async with feed.follow((Happened,)) as anew:  # the feed itself goes on
+        await world.emit(Happened(thing="t", number=2))
+        assert (await anext(anew)).number == 2
+    await feed.close()
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["new", "back"])
+async def test_what_was_removed_is_not_given_from_memory_to_who_begins_after_it(database: Database, back: bool) -> None:
+    world = World(database, Module("shop"))
+    await world.create()
+    feed: Feed = world.feed()
+    async with feed.follow((Happened,)) as reader:  # one that stays, so that the feed keeps what it has read
+        await world.emit(Happened(thing="t", number=0))
+        assert (await anext(reader)).number == 0
+        waiting = asyncio.create_task(anext(reader))
+        world.clock.ahead = timedelta(days=9)
+        await Pruner(database, world.subscribers.ids, world.clock).prune()
+        start = await feed.start(None)
+        async with feed.follow((Happened,), start if back else None) as late:
+            await world.emit(Happened(thing="t", number=1))
+            assert (await anext(late)).number == 1
+        await asyncio.gather(waiting, return_exceptions=True)
     await feed.close()
 
 

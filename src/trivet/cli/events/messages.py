@@ -66,13 +66,12 @@ def list_(
       trivet events list shop.app:app --about 0197a9c2-7d5e-7000-8000-0123456789ab
       trivet events list shop.app:app --limit 1000 --json | jq '.messages[].type'
     """
-    from trivet.messaging.horizon import EVERYTHING
-    from trivet.messaging.stored import Filter, Messages
+    from trivet.messaging.stored import END, Filter, Messages
 
     filter = Filter(type=type, about=about, handler=handler, pending=pending)
 
     async def work(nodes: Nodes) -> tuple[Nodes, Sequence[Placed], dict[str, int]]:
-        marks = nodes.mark(before, EVERYTHING)
+        marks = nodes.mark(before, END)
 
         async def ask(node: str, database: Database) -> Sequence[Placed]:
             found = await Messages(database, SystemClock()).page(filter, marks[node], limit)
