@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
-from typing import Any, cast
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
 
 import asyncpg
 import pytest
@@ -15,117 +15,37 @@ from asyncpg.prepared_stmt import PreparedStatement
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.data.conftest import KEY, OWNER, Engine, Store
-from tests.data.sharding.nodes import nodes_of, what_moves
-from tests.data.sharding.nodes import opened as sharded
+from tests.data.conftest import OWNER, Engine, Store
+from tests.data.postgresql.rowsecurity.book import (
+    BLUE,
+    BOOK,
+    EVERY,
+    RED,
+    REMOVE,
+    RENAME,
+    SLEEP,
+    STEAL,
+    TOLD,
+    UNMARKED,
+    Book,
+    Note,
+    fill,
+    name_of,
+    opened,
+    session_for,
+)
 from tests.pgbouncer import Bouncer, bouncer
-from tests.postgres import SURVIVES, Server, empty_database, run_on, server
+from tests.postgres import empty_database, run_on, server
 from trivet.core.clock import Deadline, SystemClock
 from trivet.core.error import AlreadyExists, DeadlineExceeded, Error
-from trivet.core.module import Module
 from trivet.core.page import PageRequest
 from trivet.core.principal import Principal
-from trivet.core.shape import Struct
-from trivet.core.sharding import logical_of
-from trivet.data import PUBLIC, Table
-from trivet.data.catalog import bind, open_database, schema
 from trivet.data.database import ALL_TENANTS, DatabaseUnavailable, Session, Tenancy
 from trivet.data.postgresql.errors import BROKEN
 from trivet.data.postgresql.rowsecurity import told
-from trivet.data.sharding.move import Move
 from trivet.data.statement import Form, Statement
-from trivet.settings import DatabaseSettings, Url
 
 pytestmark = pytest.mark.integration
-
-
-class Note(Struct):
-    id: int
-    org: str
-    name: str
-
-
-class Plain(Struct):
-    id: int
-
-
-class Book:
-    """A module with a table that is kept per tenant, and one that is not."""
-
-    def __init__(self) -> None:
-        self.module = Module("book")
-        self.notes = Table(
-            self.module, Note, key=lambda n: n.id, tenant=lambda n: n.org, readable=PUBLIC, writable=PUBLIC
-        )
-        self.plain = Table(self.module, Plain, key=lambda p: p.id, readable=PUBLIC, writable=PUBLIC)
-
-        @self.notes.listing(order="name")
-        def by_name(note: Note, name: str | None = None) -> bool:
-            return note.name == name
-
-        self.by_name = by_name
-
-
-BOOK = Book()
-RED, BLUE = Principal(subject="r", tenant="red"), Principal(subject="b", tenant="blue")
-
-# What forgets the tenant: statements as no plan of a table has them.
-EVERY = Statement(sa.text("SELECT id, org FROM book.notes ORDER BY id"), tenanted=True)
-UNMARKED = Statement(sa.text("SELECT id, org FROM book.notes ORDER BY id"))
-RENAME = Statement(sa.text("UPDATE book.notes SET name = 'mine'"))
-STEAL = Statement(sa.text("UPDATE book.notes SET org = 'blue'"))
-REMOVE = Statement(sa.text("DELETE FROM book.notes"))
-TOLD = "SELECT current_setting('trivet.tenant', true), current_setting('trivet.all_tenants', true)"
-WHO = Statement(sa.text(TOLD))
-SLEEP = Statement(sa.text("SELECT pg_sleep(60) FROM book.notes"), tenanted=True)
-
-
-async def opened(url: str, **more: Any) -> Store:
-    database = open_database(url, DatabaseSettings(**{"row_security": "on", **more}))
-    await database.open()
-    plans, faults = bind([BOOK.module], "postgresql", KEY)
-    assert not faults
-    try:
-        await database.create(schema([BOOK.module], "postgresql"))
-    except BaseException:
-        await database.close()
-        raise
-    return Store(database, BOOK.module, plans)
-
-
-def name_of(url: str) -> str:
-    """Return the name of the database that a test has."""
-    return url.partition("@/")[2].partition("?")[0]
-
-
-async def fill(store: Store) -> None:
-    """Keep two notes of each of two tenants: those of red have even numbers."""
-    for who in (RED, BLUE):
-        async with store.writing(who) as ctx:
-            for number in range(4):
-                if number % 2 == (who is BLUE):
-                    await BOOK.notes.insert(ctx, Note(id=number, org=str(who.tenant), name=f"n{number}"))
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with empty_database(owner=OWNER) as url:
-        yield url
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
-    opened_ = await opened(url, pool_size=2)
-    await fill(opened_)
-    yield opened_
-    await opened_.database.close()
-
-
-def session_for(store: Store, tenant: Tenancy, *, write: bool = False, snapshot: bool = False, **more: Any) -> Session:
-    session = store.database.session(write=write, snapshot=snapshot, **more)
-    session.tenant = tenant
-    return session
-
 
 KINDS = [
     pytest.param({"write": False}, id="read"),
@@ -462,123 +382,6 @@ async def test_a_table_that_changes_between_two_reads_is_no_failure(store: Store
         assert await BOOK.notes.get(ctx, 0) == before
 
 
-# -- at start
-
-
-async def why_not(url: str, **more: Any) -> str:
-    with pytest.raises(DatabaseUnavailable) as refused:
-        await opened(url, **more)
-    return str(refused.value.args[0])
-
-
-async def checked(url: str, **more: Any) -> str | None:
-    """Check the tables as a worker in production does, and return why it does not start."""
-    database = open_database(url, DatabaseSettings(**{"row_security": "on", **more}))
-    await database.open()
-    try:
-        await database.check(schema([BOOK.module], "postgresql"))
-    except DatabaseUnavailable as refused:
-        return str(refused.args[0])
-    finally:
-        await database.close()
-    return None
-
-
-async def test_a_user_whom_it_does_not_hold_is_refused() -> None:
-    with empty_database() as url:
-        said = await why_not(url)
-        assert "postgres is a superuser, whom row-level security does not hold" in said
-        assert "connect as a role without SUPERUSER and BYPASSRLS" in said
-        assert run_on(url, "SELECT 1 FROM pg_namespace WHERE nspname = 'book'") == [], "nothing was created"
-    server().run("DROP ROLE IF EXISTS passer")
-    server().run("CREATE ROLE passer LOGIN BYPASSRLS")
-    with empty_database(owner="passer") as url:
-        assert "passer has BYPASSRLS" in await why_not(url)
-    server().run("DROP ROLE passer")
-
-
-WRONG = {
-    "no policy": ("DROP POLICY trivet_tenant ON book.notes", "lacks the policy trivet_tenant"),
-    "not enabled": ("ALTER TABLE book.notes DISABLE ROW LEVEL SECURITY", "does not have row-level security enabled"),
-    "not forced": ("ALTER TABLE book.notes NO FORCE ROW LEVEL SECURITY", "does not hold for the table's owner"),
-    "another condition": ("ALTER POLICY trivet_tenant ON book.notes USING (true)", "says something else: USING (true)"),
-    "another check": ("ALTER POLICY trivet_tenant ON book.notes WITH CHECK (true)", "WITH CHECK (true)"),
-    "of one role": (f"ALTER POLICY trivet_tenant ON book.notes TO {OWNER}", "says something else"),
-    "a door beside it": ("CREATE POLICY staff ON book.notes USING (true)", "a further permissive policy, staff"),
-}
-
-
-@pytest.mark.parametrize(("sql", "said"), WRONG.values(), ids=WRONG)
-async def test_a_wall_with_a_hole_is_refused(store: Store, url: str, sql: str, said: str) -> None:
-    assert await checked(url) is None
-    run_on(url, sql)
-    refused = await checked(url)
-    assert refused is not None
-    assert said in refused
-    assert "trivet db diff" in refused
-    assert await checked(url, row_security="prepare") is None
-
-
-async def test_a_narrower_policy_of_the_teams_own_is_no_hole(store: Store, url: str) -> None:
-    run_on(url, "CREATE POLICY office ON book.notes AS RESTRICTIVE USING (name <> 'secret')")
-    assert await checked(url) is None
-
-
-async def test_a_default_that_says_for_whom_is_refused(store: Store, url: str) -> None:
-    server().run(f"ALTER DATABASE {name_of(url)} SET trivet.all_tenants = 'on'")
-    assert "trivet.all_tenants has a default" in str(await checked(url))
-    session = session_for(store, "red")  # told both, whatever the default is
-    assert [id for id, _ in await session.fetch(EVERY, ())] == [0, 2]
-
-
-async def test_an_app_that_says_nothing_does_not_start_where_the_wall_stands(store: Store, url: str) -> None:
-    refused = str(await checked(url, row_security="off"))
-    assert "TRIVET_DATABASE__ROW_SECURITY=on" in refused
-    superuser = url.replace(f"//{OWNER}@", "//postgres@")
-    assert await checked(superuser, row_security="off") is None, "a user whom it does not hold sees its rows as ever"
-
-
-@pytest.mark.parametrize("major", [17, 18])
-async def test_in_development_the_setting_makes_the_wall_and_takes_it_down(major: int) -> None:
-    with empty_database(major, OWNER) as url:
-        for security, walls in (
-            ("off", 0),
-            ("on", 1),
-            ("on", 1),
-            ("prepare", 1),
-            ("off", 0),
-            ("prepare", 1),
-            ("on", 1),
-        ):
-            store = await opened(url, row_security=security)
-            await store.database.close()
-            found = run_on(url, "SELECT count(*) FROM pg_policies")
-            assert found == [(walls,)]
-            if walls:
-                assert await checked(url) is None
-            forced = "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = 'book.notes'::regclass"
-            assert run_on(url, forced) == [(bool(walls), bool(walls))]
-
-
-async def test_an_app_that_is_prepared_works_with_the_policies_and_without(url: str) -> None:
-    for security in ("off", "on"):
-        made = await opened(url, row_security=security)
-        await made.database.close()
-        prepared = await opened(url, row_security="prepare")
-        await made_by(prepared, 500 if security == "on" else 400)
-        await prepared.database.close()
-
-
-async def made_by(store: Store, id: int) -> None:
-    async with store.writing(RED) as ctx:
-        await BOOK.notes.insert(ctx, Note(id=id, org="red", name="x"))
-        await BOOK.notes.load(ctx, [Note(id=id + 1, org="red", name="x")])
-    async with store.reading(RED) as ctx:
-        assert None not in await BOOK.notes.get_many(ctx, [id, id + 1])
-    async with store.reading(BLUE) as ctx:
-        assert await BOOK.notes.get_many(ctx, [id, id + 1]) == [None, None]
-
-
 # -- what it costs
 
 
@@ -648,82 +451,3 @@ async def test_a_read_costs_two_round_trips_more_and_a_command_none(
     assert [sql.partition(" ")[0] for sql in await counted(monkeypatch, get)] == ["BEGIN", "SELECT", "COMMIT"]
     assert len(await counted(monkeypatch, get_plain)) == 1
     assert [sql.partition(" ")[0] for sql in await counted(monkeypatch, change)] == ["BEGIN", "UPDATE", "COMMIT"]
-
-
-# -- several servers
-
-
-async def test_on_a_replica_a_reader_is_held_as_on_the_primary() -> None:
-    primary = Server(17, SURVIVES)
-    try:
-        primary.run(f"CREATE ROLE {OWNER} LOGIN")
-        primary.run(f"CREATE DATABASE book OWNER {OWNER}")
-        standby = primary.standby()
-        try:
-            replicas = (Url(standby.url("book", OWNER)),)
-            store = await opened(primary.url("book", OWNER), replicas=replicas)
-            try:
-                await fill(store)
-                [(written,)] = primary.run("SELECT pg_current_wal_lsn()::text")
-                while standby.run(f"SELECT pg_last_wal_replay_lsn() >= '{written}'") != [(True,)]:  # noqa: ASYNC110 - replaying
-                    await asyncio.sleep(0.02)
-                for kind in ({}, {"snapshot": True}):
-                    for tenant, seen in (("red", [0, 2]), ("blue", [1, 3]), (None, [])):
-                        session = session_for(store, tenant, reads="replica", **kind)
-                        assert [id for id, _ in await session.fetch(EVERY, ())] == seen
-                        [(replaying,)] = await session.fetch(Statement(sa.text("SELECT pg_is_in_recovery()")), ())
-                        assert replaying
-                        await session.close()
-            finally:
-                await store.database.close()
-        finally:
-            standby.remove()
-    finally:
-        primary.remove()
-
-
-class Account(Struct):
-    owner: str
-    number: int
-
-
-OWNERS = Statement(sa.text("SELECT DISTINCT owner FROM bank.accounts"), tenanted=True)
-
-
-async def test_a_shard_moves_with_the_rows_of_all_its_tenants_and_they_stay_apart() -> None:
-    module = Module("bank")
-    accounts = Table(
-        module,
-        Account,
-        key=lambda a: (a.owner, a.number),
-        tenant=lambda a: a.owner,
-        shard_by=lambda a: a.owner,
-        readable=PUBLIC,
-        writable=PUBLIC,
-    )
-    with ExitStack() as stack:
-        home, b, c = (stack.enter_context(empty_database(owner=OWNER)) for _ in range(3))
-        told = DatabaseSettings(url=Url(home), shards=Url(f"b={b} c={c}"), row_security="on")
-        async with sharded(told, module) as store:
-            for who in (RED, BLUE):
-                async with store.writing(who) as ctx:
-                    await accounts.insert_many(ctx, [Account(owner=str(who.tenant), number=n) for n in range(5)])
-            nodes = nodes_of(store)
-            shard = logical_of("red")
-            before = nodes.directory.nodes[shard]
-            target = next(name for name in nodes.nodes if name != before)
-            assert await Move(nodes.nodes, what_moves(module), shard, target).run()
-            await nodes.directory.refresh()
-            assert nodes.directory.nodes[shard] == target
-            for name, url in (("home", home), ("b", b), ("c", c)):
-                found = await asyncio.to_thread(
-                    run_on, url.replace(f"//{OWNER}@", "//postgres@"), "SELECT DISTINCT owner FROM bank.accounts"
-                )
-                assert (("red",) in found) == (name == target)
-            for who, other in ((RED, "blue"), (BLUE, "red")):
-                async with store.reading(who) as reading:
-                    own = [(str(who.tenant), n) for n in range(5)]
-                    assert None not in await accounts.get_many(reading, own)
-                    session = cast("Any", reading)._work.session.on(logical_of(other))
-                    there = await session.fetch(OWNERS, ())
-                    assert (other,) not in there, "what forgets the tenant does not see it at its node either"
