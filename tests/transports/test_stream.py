@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import timedelta
 
 import pytest
 
+from tests.adversity.ticker import ticker
+from tests.messaging.contract.world import Shifted
 from tests.transports.client import Client, Conversation, scope_of
 from tests.transports.library import Library, book_id, front
+from trivet import App
+from trivet.testing.app import settings_for_tests
 
 WATCH = "/v1/books:watch"
 
@@ -36,6 +41,21 @@ async def test_what_fails_later_is_an_event() -> None:
     assert (response.status, len(items)) == (200, 4)
     assert error.startswith("event: error\ndata: {")
     assert '"reason":"ARCHIVE_CLOSED"' in error
+
+
+async def test_an_open_stream_whose_process_stood_still_while_events_were_removed_says_so() -> None:
+    clock = Shifted()
+    app = App("ticker", modules=[ticker], settings=settings_for_tests())
+    await app.start(clock=clock)
+    conversation = Conversation(app, scope_of("GET", "/v1/ticks:watch", {}))
+    assert (await conversation.next())["status"] == 200
+    assert re.fullmatch(rb"retry: \d+\nid: 0-\d+\n\n", (await conversation.next())["body"])
+    clock.ahead = timedelta(days=9)
+    error = (await conversation.next())["body"]
+    assert error.startswith(b"event: error\ndata: {")
+    assert b'"reason":"POSITION_EXPIRED"' in error
+    await asyncio.wait_for(conversation.task, 5)
+    await app.stop()
 
 
 async def test_a_reader_that_goes_away_closes_the_generator() -> None:

@@ -296,7 +296,7 @@ class Feed:
         """
         at, time = reader.at, reader.time
         reader.at = at - 1
-        entries = await self._read(at - 1, upto=at)  # whoever gave the position out knew that it is settled
+        entries = await self._read(at - 1, time, upto=at)  # whoever gave the position out knew that it is settled
         if not entries or (entries[0].at, entries[0].time) != (at, time):
             raise PositionExpired()
         reader.chunk = kept(entries)
@@ -305,12 +305,10 @@ class Feed:
         """Read on for a reader from the table; at the end of the table, let it go on with the window.
 
         Raises:
-            PositionExpired: It stood still for so long that events behind it may have been removed before this.
+            PositionExpired: It stood still for so long that events behind it may be gone.
         """
         tailing, at, time = self._tailer is not None, self._at, self._horizon.as_of
-        entries = await self._read(reader.at, upto=at if tailing else 0)
-        if self._expired(reader.time):
-            raise PositionExpired()
+        entries = await self._read(reader.at, reader.time, upto=at if tailing else 0)
         if entries:
             reader.chunk = kept(entries)
             await asyncio.sleep(0)  # a long way to catch up must not keep the loop from everybody else
@@ -348,10 +346,6 @@ class Feed:
             if reader.woken is not None and not reader.woken.done():
                 reader.woken.set_result(None)
 
-    def _expired(self, time: int) -> bool:
-        """Return whether events behind a position of this time may be gone; ask after reading what is behind it."""
-        return time < micros(self._clock.now() - self._retention + MARGIN)
-
     def _decoder(self, type: type[E]) -> Callable[[bytes], E]:
         decode = self._decoders.get(type)
         if decode is None:
@@ -364,11 +358,10 @@ class Feed:
         try:
             while self._readers:
                 self._woken.clear()
-                found = await self._hand_on()
-                if found is None:
-                    return
-                if found < CHUNK:
+                if await self._hand_on() < CHUNK:
                     await self._pause()
+        except PositionExpired:
+            return  # the process stood still; each of its readers is told so when it reads for itself
         finally:  # whatever ended it: who still follows reads for itself, and begins another
             for reader in self._readers:
                 self._settle(reader, self._at, self._time)
@@ -377,19 +370,18 @@ class Feed:
             self._bytes = 0
             self._tailer = None
 
-    async def _hand_on(self) -> int | None:
+    async def _hand_on(self) -> int:
         """Read what is new into the window and wake who waits for it; return how much that was.
 
-        `None` is for a process that stood still for so long that events may have been removed unseen.
+        Raises:
+            PositionExpired: The window ends so long ago that events behind it may be gone.
         """
         try:
             await self._look()
             as_of = self._horizon.as_of
-            entries = await self._read(self._at)
+            entries = await self._read(self._at, self._time)
         except DatabaseUnavailable:
             return 0
-        if self._expired(self._time):
-            return None
         for entry in entries:
             for reader in list(self._waiting.get(entry.type, ())):
                 self._settle(reader, entry.at - 1, self._time)
@@ -423,15 +415,25 @@ class Feed:
 
     # -- the table
 
-    async def _read(self, after: int, upto: int = 0) -> list[Entry]:
-        """Return the next events after a position, as far as they are settled, or known to be up to another one."""
+    async def _read(self, after: int, time: int, upto: int = 0) -> list[Entry]:
+        """Return the next events after a position, as far as they are settled, or known to be up to another one.
+
+        Raises:
+            PositionExpired: Some of them may be gone.
+        """
         upto = max(upto, self._horizon.settled or 0)
         session = self._database.session(write=False, reads="primary")
         try:
             rows = await session.fetch(_after(), (after, upto))
         finally:
             await session.close()
-        return [Entry(at=at, time=time, type=type, payload=payload) for at, time, type, payload in rows]
+        if self._expired(time):  # asked after the read: what was there by now has not been removed before
+            raise PositionExpired()
+        return [Entry(at=at, time=when, type=type, payload=payload) for at, when, type, payload in rows]
+
+    def _expired(self, time: int) -> bool:
+        """Return whether events behind a position of this time may be gone."""
+        return time < micros(self._clock.now() - self._retention + MARGIN)
 
     async def _look(self) -> None:
         session = self._database.session(write=False, reads="primary")

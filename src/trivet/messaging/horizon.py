@@ -84,8 +84,9 @@ class Horizon:
         """
         sql = _statements()
         if self._exact:
-            [(self.last,)] = await session.fetch(sql.counted, ())
-            self.settled, self.as_of = self.last, now
+            [(last,)] = await session.fetch(sql.counted, ())
+            self.settled = self.last = max(self.last, last)  # of two looks, the later one may be answered first
+            self.as_of = max(self.as_of, now)
             return
         known = self.last
         [(last, xid, xmin)] = await session.fetch(sql.mark, (known,))

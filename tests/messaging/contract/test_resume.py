@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any, cast
 
 import pytest
 
-from tests.messaging.contract.world import Happened, Other, World
+from tests.messaging.contract.world import Happened, Other, World, until
 from trivet.core.module import Module
 from trivet.data.database import Database, DatabaseUnavailable, Session
 from trivet.messaging.feed import Feed, PositionExpired, Reader
@@ -207,6 +208,10 @@ async def test_a_reader_that_comes_back_within_an_event_and_leaves_at_once_stand
     await feed.close()
 
 
+async def waits(reader: Reader[Happened]) -> bool:
+    return reader.waiting
+
+
 @pytest.mark.parametrize("waited", [False, True], ids=["behind", "waiting"])
 async def test_a_reader_that_stood_still_while_events_behind_it_were_removed_is_told_so(
     database: Database, waited: bool
@@ -217,8 +222,8 @@ async def test_a_reader_that_stood_still_while_events_behind_it_were_removed_is_
     feed = Feed(cast(Database, store), world.subscribers.names, clock=world.clock)
     async with feed.follow((Happened,)) as reader:
         following = asyncio.create_task(anext(reader)) if waited else None
-        while waited and not reader.waiting:  # noqa: ASYNC110 - it says so to nobody
-            await asyncio.sleep(0.01)
+        if following is not None:
+            await until(partial(waits, reader))
         store.reachable = False
         await world.emit(Happened(thing="t", number=0))
         world.clock.ahead = timedelta(days=9)
@@ -240,8 +245,7 @@ async def test_what_was_removed_is_not_given_from_memory_to_who_begins_after_it(
     feed: Feed = world.feed()
     async with feed.follow((Happened,)) as reader:  # one that stays, so that the feed keeps what it has read
         waiting = asyncio.create_task(anext(reader))
-        while not reader.waiting:  # noqa: ASYNC110 - it says so to nobody
-            await asyncio.sleep(0.01)
+        await until(partial(waits, reader))
         await world.emit(Happened(thing="t", number=0))
         assert (await waiting).number == 0
         world.clock.ahead = timedelta(days=9)
