@@ -310,13 +310,13 @@ class Relation(Generic[T, K]):
         Args:
             ctx: The context.
             listing: One of this table's; its order does not matter.
-            query: What somebody typed.
+            query: What somebody typed; without a word that is wanted it finds nothing.
             page: Size and token.
             *args: The listing's arguments.
             **kwargs: The listing's arguments.
 
         Raises:
-            InvalidArgument: The query asks for nothing, or for too much; or the token is not one of this search.
+            InvalidArgument: The query has more than 200 characters; or the token is not one of this search.
         """
         plan = self._reading(ctx)
         lists = plan.searches.get(listing)
@@ -328,7 +328,9 @@ class Relation(Generic[T, K]):
         after: tuple[Any, ...] | None = None
         if page.page_token is not None:
             after = pagetoken.read(page.page_token, lists.token_type, context, plan.signing_key)
-        rows = await self._rows_after(ctx, plan, lists, (*arguments, asked), after, page.limit + 1)
+        rows: list[Any] = []
+        if asked is not None:
+            rows = await self._rows_after(ctx, plan, lists, (*arguments, asked), after, page.limit + 1)
         return self._page(plan, lists, rows, page, context)
 
     async def _rows_after(

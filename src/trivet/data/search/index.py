@@ -94,7 +94,7 @@ class SearchIndex(Protocol):
         ...
 
     def asked(self, words: Words) -> str:
-        """Return what is asked for, as the one value that a statement takes."""
+        """Return what is asked for, as the one value that a statement takes; something is wanted."""
         ...
 
 

@@ -41,14 +41,16 @@ class SearchPlan(ListingPlan):
         of_key: Any = self.token_type
         self.token_type = tuple[(float, *of_key.__args__)]
 
-    def asked(self, text: str) -> tuple[Any, str]:
+    def asked(self, text: str) -> tuple[Any, str | None]:
         """Return what tokens of a search for this are bound to, and the value that its statements take.
 
+        The value is ``None`` where nothing is wanted, and so nothing is found.
+
         Raises:
-            InvalidArgument: It asks for nothing, or for too much.
+            InvalidArgument: It is too long.
         """
         words = words_of(text)
-        return words, self._index.asked(words)
+        return words, self._index.asked(words) if words.wanted else None
 
     def items(self, rows: Sequence[Any]) -> list[Any]:
         """Return the objects of rows, whose last column is the rank."""

@@ -2,7 +2,8 @@
 
 ``oak chair "solid wood" -plastic wal*`` asks for the words ``oak`` and ``chair``, in any order, for the phrase, for a
 word that begins with ``wal``, and for no ``plastic``. Everything else that engines of search take for syntax separates
-words here. So every text has a meaning, and what is refused is only what asks for nothing, or for too much.
+words here. So every text has a meaning: one that names no word that is wanted asks for nothing and finds nothing, and
+what is refused is only what is too long, which a schema can say.
 """
 
 from __future__ import annotations
@@ -14,10 +15,7 @@ from trivet.core.shape import Struct
 from trivet.data.search.folding import folded
 
 MAX_LENGTH = 200
-"""Characters of a text that somebody searches with."""
-
-MAX_WORDS = 16
-"""Words in it, those of phrases included: each is looked up."""
+"""Characters of a text that somebody searches with, and so what bounds its words: each is looked up."""
 
 POINTER = "#/query"
 """The argument that errors are about: call it ``query``."""
@@ -39,7 +37,7 @@ class Words(Struct):
     """What is asked for.
 
     Attributes:
-        wanted: What a row has, all of it; not empty.
+        wanted: What a row has, all of it; nothing is found where this is empty.
         unwanted: Of which it has nothing.
     """
 
@@ -51,17 +49,16 @@ def words_of(text: str) -> Words:
     """Return what a text asks for.
 
     Raises:
-        InvalidArgument: It is too long, has too many words, or names none that is wanted.
+        InvalidArgument: It is too long.
     """
     if len(text) > MAX_LENGTH:
-        raise _refused(f"must have at most {MAX_LENGTH} characters")
+        detail = f"must have at most {MAX_LENGTH} characters"
+        raise InvalidArgument(violations=(Violation(detail=detail, pointer=POINTER),))
     terms = dict.fromkeys(_terms(text))
-    if sum(len(term.words) for _, term in terms) > MAX_WORDS:
-        raise _refused(f"must have at most {MAX_WORDS} words")
-    wanted = tuple(term for excluded, term in terms if not excluded)
-    if not wanted:
-        raise _refused("must have a word that is looked for")
-    return Words(wanted=wanted, unwanted=tuple(term for excluded, term in terms if excluded))
+    return Words(
+        wanted=tuple(term for excluded, term in terms if not excluded),
+        unwanted=tuple(term for excluded, term in terms if excluded),
+    )
 
 
 def _terms(text: str) -> Iterator[tuple[bool, Term]]:
@@ -77,7 +74,3 @@ def _terms(text: str) -> Iterator[tuple[bool, Term]]:
             if words := tuple(folded(piece).split()):  # of well-known it is two that follow each other
                 yield piece.startswith("-"), Term(words=words, begins=piece.endswith("*"))
         unwanted = bool(pieces) and pieces[-1] == "-" and part.endswith("-")
-
-
-def _refused(detail: str) -> InvalidArgument:
-    return InvalidArgument(violations=(Violation(detail=detail, pointer=POINTER),))
