@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -188,7 +189,10 @@ class Runtime:
         blobs = self.blobs = FileBlobs(folder, settings.blobs.size)
         await blobs.open()
         self._stack.push_async_callback(blobs.close)
-        pruning = asyncio.create_task(pruned(blobs, self.clock), name="trivet-blobs")
+        pruning = asyncio.create_task(
+            pruned(blobs, self.clock, partial(self.log.failure, "old files could not be removed, trying again later")),
+            name="trivet-blobs",
+        )
         self._stack.push_async_callback(_cancelled, pruning)
 
     async def _open_database(self) -> None:
@@ -229,7 +233,14 @@ class Runtime:
         told = self.settings.events
         options = DispatcherOptions(concurrency=told.concurrency, sharing=Sharing(most=told.together))
         for store in self.stores:
-            pruner = Pruner(store, self.subscribers.ids, self.clock, inbox=self.sharded, warn=self.log.warning)
+            pruner = Pruner(
+                store,
+                self.subscribers.ids,
+                self.clock,
+                inbox=self.sharded,
+                warn=self.log.warning,
+                troubled=partial(self.log.failure, "what is old could not be removed, trying again later"),
+            )
             pruning = asyncio.create_task(pruner.run(), name="trivet-pruner")
             self._stack.push_async_callback(_cancelled, pruning)
             dispatcher = Dispatcher(

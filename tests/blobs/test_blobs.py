@@ -15,6 +15,8 @@ import pytest
 
 from trivet.blobs import About, Blobs, BlobsUnavailable, BlobTooLarge
 from trivet.blobs.files import ABANDONED_SECONDS, PIECE, FileBlobs
+from trivet.blobs.prune import pruned
+from trivet.core.clock import SystemClock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ID, OTHER = UUID(int=1), UUID(int=2)
@@ -140,6 +142,28 @@ async def test_what_a_killed_process_left_is_removed_when_its_id_is_written_agai
     await blobs.prune(NOW)
     assert not recent.exists()
     assert await content(blobs) == b"whole"
+
+
+class Faulty(SystemClock):
+    """A clock that fails once."""
+
+    failed = False
+
+    def now(self) -> datetime:
+        if not self.failed:
+            self.failed = True
+            raise OverflowError("out of time")
+        return NOW + timedelta(hours=2)
+
+
+async def test_what_nobody_foresaw_is_told_and_pruning_goes_on(blobs: Blobs) -> None:
+    await stored(blobs, b"old")
+    told: list[Exception] = []
+    pruning = asyncio.create_task(pruned(blobs, Faulty(), told.append, every=0.01))
+    while await content(blobs) is not None:  # noqa: ASYNC110 - a thread removes it, and says so to nobody
+        await asyncio.sleep(0.01)
+    pruning.cancel()
+    assert [str(error) for error in told] == ["out of time"]
 
 
 async def test_only_the_owner_of_the_folder_can_read_it(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ class Pruner:
         retention: How long to keep things.
         inbox: Whether there is an inbox.
         warn: Told once why messages are removed one by one where they could be dropped together.
+        troubled: Told each time what nobody foresaw; pruning goes on.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Pruner:
         *,
         inbox: bool = False,
         warn: Callable[[str], None] = lambda why: None,
+        troubled: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         self._database = database
         self._sql = _statements(tuple(subscribers))
@@ -68,15 +70,18 @@ class Pruner:
         self._retention = retention
         self._inbox = inbox
         self._warn: Callable[[str], None] | None = warn
+        self._troubled = troubled
 
-    async def run(self) -> None:
-        """Prune until cancelled; what fails is tried again at the next turn."""
+    async def run(self, every: float = EVERY_SECONDS) -> None:
+        """Prune every so many seconds until cancelled; what fails is tried again at the next turn."""
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(every)
             try:
                 await self.prune()
             except Unavailable:
-                continue
+                continue  # of which the dispatcher, which asks the same store, speaks in the log
+            except Exception as error:
+                self._troubled(error)
 
     async def prune(self) -> None:
         """Remove what is too old."""

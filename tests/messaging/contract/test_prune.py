@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from tests.messaging.contract.world import Happened, World, drained
+from tests.messaging.contract.world import Happened, Shifted, World, drained, until
 from trivet.core.module import Module
 from trivet.data.database import Database
 from trivet.data.statement import Statement
@@ -75,3 +76,37 @@ async def test_what_waited_a_week_for_a_handler_that_is_gone_becomes_a_dead_lett
     [dead] = await dead_letters(database.session(write=False))
     assert (dead.subscriber, dead.message.payload) == ("shop.bill", b'{"thing":"a","number":0}')
     assert "nobody handled it" in dead.error
+
+
+class Faulty(Shifted):
+    """A clock that fails once."""
+
+    __slots__ = ("failed",)
+
+    def __init__(self) -> None:
+        super().__init__(timedelta(days=30))
+        self.failed = False
+
+    def now(self) -> datetime:
+        if not self.failed:
+            self.failed = True
+            raise OverflowError("out of time")
+        return super().now()
+
+
+async def test_what_nobody_foresaw_is_told_and_pruning_goes_on(database: Database) -> None:
+    world = World(database, application())
+    await world.create()
+    job = world.request(MessageKind.JOB, "shop.export")
+    await world.store(job)
+    async with world.dispatching():
+        await drained(world)
+    told: list[Exception] = []
+    pruning = asyncio.create_task(Pruner(database, [], Faulty(), troubled=told.append).run(every=0.01))
+
+    async def gone() -> bool:
+        return await jobs.get(database.session(write=False), job.id) is None
+
+    await until(gone)
+    pruning.cancel()
+    assert [str(error) for error in told] == ["out of time"]
