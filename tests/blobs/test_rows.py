@@ -36,7 +36,7 @@ LINE = Line(name='a "b", c\nd', price=Money(amount=Decimal("-1.50"), currency="E
 
 
 def test_a_csv_has_a_column_for_each_field_and_keeps_every_value() -> None:
-    write = Csv()
+    write = Csv(Line)
     text = (write([LINE]) + write([LINE])).decode()
     header, first, second = csv.reader(io.StringIO(text, newline=""))
     assert header == ["name", "price.amount", "price.currency", "colour", "tags", "at", "paid", "left"]
@@ -50,7 +50,7 @@ def test_what_is_no_text_is_no_formula_either_and_a_number_stays_one() -> None:
         late: timedelta
         owed: Decimal
 
-    _, line = csv.reader(io.StringIO(Csv()([Odd(digest=b"\xfb", late=timedelta(-1), owed=Decimal(-2))]).decode()))
+    _, line = csv.reader(io.StringIO(Csv(Odd)([Odd(digest=b"\xfb", late=timedelta(-1), owed=Decimal(-2))]).decode()))
     assert line == ["'+w==", "'-P1D", "-2"]
 
 
@@ -63,14 +63,20 @@ def test_ndjson_has_one_line_for_each_row() -> None:
 
 @given(st.text().filter(lambda text: "\0" not in text))
 def test_no_text_is_a_formula_and_every_text_can_be_told_again(name: str) -> None:
-    written = Csv()([Line(name=name, price=LINE.price)]).decode("utf-8", "surrogatepass")
+    written = Csv(Line)([Line(name=name, price=LINE.price)]).decode("utf-8", "surrogatepass")
     cell = list(csv.reader(io.StringIO(written, newline="")))[1][0]
     assert not cell.startswith(FORMULA)
     assert cell == (f"'{name}" if name.startswith(FORMULA) else name)
 
 
 def test_a_row_of_another_shape_is_refused() -> None:
-    write = Csv()
+    write = Csv(Line)
     write([LINE])
     with pytest.raises(TypeError, match="rows are of one shape"):
         write([LINE.price])
+
+
+def test_a_csv_without_rows_has_its_header() -> None:
+    write = Csv(Line)
+    assert write([]).decode() == "name,price.amount,price.currency,colour,tags,at,paid,left\r\n"
+    assert write([]) == b""

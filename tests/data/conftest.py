@@ -112,7 +112,7 @@ class FakeWork:
     def progress(self, done: int, total: int | None) -> None:
         raise NotImplementedError
 
-    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None) -> File:
+    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None, shape: type[Any] | None) -> File:
         raise NotImplementedError
 
 

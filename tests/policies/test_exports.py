@@ -57,13 +57,23 @@ class Things:
         @m.job(scope="things.read")
         async def export_things(ctx: Run, name: str) -> File:
             """Write all things into a file."""
-            return await ctx.export(rows(ctx), name=name, total=ROWS)
+            return await ctx.export(rows(ctx), name=name, total=ROWS, shape=Thing)
 
         @m.job(scope="things.read")
         async def export_twice(ctx: Run) -> File:
             """Do what is refused."""
-            await ctx.export(rows(ctx), name="a.csv")
-            return await ctx.export(rows(ctx), name="b.csv")
+            await ctx.export(rows(ctx), name="a.csv", shape=Thing)
+            return await ctx.export(rows(ctx), name="b.csv", shape=Thing)
+
+        @m.job(scope="things.read")
+        async def export_streamed(ctx: Run) -> File:
+            """Write what a table streams, which says itself what it is."""
+            return await ctx.export(table.stream(ctx, every), name="things.csv")
+
+        @m.job(scope="things.read")
+        async def export_unknown(ctx: Run) -> File:
+            """Do not say what the rows are."""
+            return await ctx.export(rows(ctx), name="things.csv")
 
         self.app = App("things", modules=[m])
 
@@ -97,6 +107,16 @@ async def test_a_file_has_all_rows_and_says_what_it_is() -> None:
         header, *lines = csv.reader(io.StringIO(answer.body.decode(), newline=""))
         assert header == ["id", "name"]
         assert lines == [[str(n), f"'=thing {n}"] for n in range(ROWS)]
+
+
+async def test_a_csv_without_rows_has_its_header() -> None:
+    async with Client(Things().app) as client:
+        for path, arguments in (("export-things", {"name": "things.csv"}), ("export-streamed", {})):
+            asked = await client.post(f"/v1/{path}", json=arguments or msgspec.UNSET, as_=ANN)
+            await client.settle()
+            file = (await client.get(asked.headers["location"], as_=ANN)).json()["result"]
+            assert file["rows"] == 0
+            assert (await client.get(file["path"], as_=ANN)).text == "id,name\r\n"
 
 
 async def test_a_download_is_conditional_and_in_parts() -> None:
@@ -156,6 +176,7 @@ async def test_a_job_that_runs_again_writes_one_file() -> None:
         pytest.param("export-things", {"name": "../things.csv"}, id="a name that is a path"),
         pytest.param("export-things", {"name": "things.exe"}, id="a name of another kind"),
         pytest.param("export-twice", {}, id="two files"),
+        pytest.param("export-unknown", {}, id="a CSV of who knows what"),
     ],
 )
 async def test_a_job_that_can_not_have_a_file_fails_and_has_none(path: str, arguments: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from tests.transports.client import Client
-from trivet import App, InvalidArgument, Meta, Module, Run, Struct
+from trivet import App, InvalidArgument, Meta, Module, Run, Struct, Violation
 from trivet.settings import DatabaseSettings, IdentitySettings, LogSettings, Settings, Url
 
 
@@ -28,7 +28,7 @@ def app(directory: Path, developer: bool = True) -> App:
     async def add_numbers(ctx: Run, numbers: Annotated[list[int], Meta(max_length=9)]) -> Sum:
         """Add numbers, slowly."""
         if not numbers:
-            raise InvalidArgument(detail="There are no numbers.")
+            raise InvalidArgument(violations=(Violation(detail="there are none", pointer="#/numbers"),))
         ctx.progress(1, len(numbers))
         return Sum(total=sum(numbers))
 
@@ -73,6 +73,7 @@ async def test_a_job_that_fails_says_why(running: App) -> None:
     response = await client.post("/v1/add-numbers", {"numbers": []})
     status = await finished(client, response.headers["location"])
     assert (status["state"], status["error"]["code"]) == ("failed", "invalid_argument")
+    assert status["error"]["errors"] == [{"detail": "there are none", "pointer": "#/numbers"}]
 
 
 async def test_nobody_else_sees_a_job(running: App, tmp_path: Path) -> None:

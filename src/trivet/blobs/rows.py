@@ -14,7 +14,7 @@ from trivet.core.patch import nested_shape
 from trivet.core.typeinfo import fields_of
 
 Write = Callable[[Sequence[Any]], bytes]
-"""Turns rows of one shape into bytes; the first call also writes what comes before all rows."""
+"""Turns rows of one shape into bytes; the first call, be it without rows, also writes what comes before all of them."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A text that begins so is a formula to a spreadsheet: it could fetch or send (OWASP, "CSV Injection")."""
@@ -23,9 +23,17 @@ MEDIA_TYPES = {"csv": "text/csv; charset=utf-8; header=present", "ndjson": "appl
 """What a file is, by the ending of its name."""
 
 
-def writer(ending: str) -> Write:
-    """Return what writes the rows of one file, by the ending of its name: one of `MEDIA_TYPES`."""
-    return Csv() if ending == "csv" else ndjson
+def writer(ending: str, shape: type[Any] | None) -> Write:
+    """Return what writes the rows of one file, by the ending of its name: one of `MEDIA_TYPES`.
+
+    Raises:
+        TypeError: Its columns would depend on the first row, and so be missing where there is none.
+    """
+    if ending != "csv":
+        return ndjson
+    if shape is None:
+        raise TypeError("a CSV has a header even without rows: say which, as in ctx.export(rows, name=..., shape=Item)")
+    return Csv(shape)
 
 
 def ndjson(rows: Sequence[Any]) -> bytes:
@@ -43,27 +51,25 @@ class Csv:
     empty. A text that a spreadsheet would take for a formula gets an apostrophe in front; numbers stay what they are.
     """
 
-    def __init__(self) -> None:
-        self._shape: type[Any] | None = None
-        self._paths: list[tuple[str, ...]] = []
+    def __init__(self, shape: type[Any]) -> None:
+        self._shape = shape
+        self._paths = list(_paths(shape, ()))
+        self._begun = False
 
     def __call__(self, rows: Sequence[Any]) -> bytes:
         """Return a line for each row, the first time below the names.
 
         Raises:
-            TypeError: A row is of another shape than the first one.
+            TypeError: A row is of another shape.
         """
         text = io.StringIO()
         lines = csv.writer(text)
+        if not self._begun:
+            self._begun = True
+            lines.writerow(".".join(path) for path in self._paths)
         for row in rows:
             if type(row) is not self._shape:
-                if self._shape is not None:
-                    raise TypeError(
-                        f"a {type(row).__name__} in a file of {self._shape.__name__}: rows are of one shape"
-                    )
-                shape: type[msgspec.Struct] = type(row)
-                self._shape, self._paths = shape, list(_paths(shape, ()))
-                lines.writerow(".".join(path) for path in self._paths)
+                raise TypeError(f"a {type(row).__name__} in a file of {self._shape.__name__}: rows are of one shape")
             lines.writerow(_cell(_at(row, path)) for path in self._paths)
         return text.getvalue().encode()
 

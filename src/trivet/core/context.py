@@ -130,7 +130,7 @@ class Work(Protocol):
         """Record how far a job is."""
         ...
 
-    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None) -> File:
+    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None, shape: type[Any] | None) -> File:
         """Write the file of a job."""
         ...
 
@@ -261,7 +261,15 @@ class Run(Read):
         """Say how far the job is; readers of its status see it."""
         self._work.progress(done, total)
 
-    async def export(self, rows: AsyncIterable[Struct], /, *, name: str, total: int | None = None) -> File:
+    async def export(
+        self,
+        rows: AsyncIterable[Struct],
+        /,
+        *,
+        name: str,
+        total: int | None = None,
+        shape: type[Struct] | None = None,
+    ) -> File:
         """Write rows into a file that whoever asked for the job can fetch, and say how many are written meanwhile.
 
         A job that is to have a file returns it: ``-> File``. It has one. It is there when the last row is in it; a job
@@ -272,9 +280,12 @@ class Run(Read):
             name: Under which the file is saved. ``.csv`` is for spreadsheets, ``.ndjson`` has a line of JSON for each
                 row.
             total: How many rows there will be, where that is known.
+            shape: Of the rows. A ``.csv`` has a header also where there are none, so it has to be said there, unless
+                they are a table's ``stream``, which says so itself.
 
         Raises:
+            TypeError: The shape has to be said.
             Unavailable: The store of files can not be used; the job is tried again.
             InvalidArgument: The file is larger than what is kept.
         """
-        return await self._work.export(rows, name, total)
+        return await self._work.export(rows, name, total, shape)

@@ -27,9 +27,10 @@ from __future__ import annotations
 import enum
 import inspect
 import re
-from typing import Any, ClassVar, dataclass_transform, get_origin
+from typing import Annotated, Any, ClassVar, dataclass_transform, get_origin
 
 import msgspec
+from msgspec import Meta
 
 from trivet.core.shape import Struct, field
 
@@ -59,6 +60,10 @@ SERVER_FAULTS = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS})
 """Codes of which a caller learns nothing beyond the request id."""
 
 
+Text = Annotated[str, Meta(max_length=2**21)]
+"""It may quote an input."""
+
+
 class Violation(Struct):
     """One thing that is wrong with an input.
 
@@ -68,8 +73,8 @@ class Violation(Struct):
             of the parameter after ``#/``.
     """
 
-    detail: str
-    pointer: str = "#"
+    detail: Text
+    pointer: Text = "#"
 
 
 def upper_snake(name: str) -> str:

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from trivet.core.error import Code
+from trivet.core.checks import MAX_VIOLATIONS
+from trivet.core.error import Code, Violation
 from trivet.core.shape import Struct
 
 Count = Annotated[int, Meta(ge=0)]
@@ -50,11 +51,13 @@ class JobError(Struct):
         code: The lower-case name of the :class:`~trivet.core.error.Code`, such as ``not_found``.
         reason: The error's reason, such as ``SKU_TAKEN``.
         message: What was wrong.
+        errors: Everything that was wrong with an input, and where.
     """
 
     code: Name
     reason: Name
     message: Annotated[str, Meta(max_length=2**21)]
+    errors: Annotated[tuple[Violation, ...], Meta(max_length=MAX_VIOLATIONS)] = ()
 
 
 class File(Struct):

@@ -28,6 +28,7 @@ from trivet.data import pagetoken
 from trivet.data.access import plan_of, session_of
 from trivet.data.groups import GROUP
 from trivet.data.search.declared import Search
+from trivet.data.streamed import Streamed
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -383,7 +384,7 @@ class Relation(Generic[T, K]):
         lists = plan.listings[listing]
         arguments = lists.arguments(*args, **kwargs)
         lists.variant(arguments)  # refuses what is not there now, not when the first row is wanted
-        return self._streamed(ctx, plan, lists, arguments)
+        return Streamed(self.shape, self._streamed(ctx, plan, lists, arguments))
 
     async def _streamed(
         self, ctx: Read, plan: TablePlan[T], lists: ListingPlan, arguments: tuple[Any, ...]

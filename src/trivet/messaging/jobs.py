@@ -9,7 +9,8 @@ from uuid import UUID
 
 import msgspec
 
-from trivet.core.error import SERVER_FAULTS, Code, Error
+from trivet.core.checks import MAX_VIOLATIONS
+from trivet.core.error import SERVER_FAULTS, Code, Error, InvalidArgument, Violation
 from trivet.core.job import JobError, JobProgress, JobState, JobStatus, code_name
 from trivet.core.shape import Struct
 from trivet.data.database import Row, Session
@@ -32,6 +33,7 @@ JOB_COLUMNS = (
     "code",
     "reason",
     "message",
+    "errors",
     "create_time",
     "start_time",
     "end_time",
@@ -100,7 +102,9 @@ async def succeed(session: Session, id: UUID, result: bytes, now: datetime) -> N
 async def fail(session: Session, id: UUID, error: BaseException, now: datetime) -> None:
     """Record why the job failed, as far as that is safe to show."""
     shown = shown_error(error)
-    await session.execute(_statements().fail, (shown.code, shown.reason, shown.message, micros(now), str(id)))
+    errors = msgspec.json.encode(shown.errors) if shown.errors else None
+    values = (shown.code, shown.reason, shown.message, errors, micros(now), str(id))
+    await session.execute(_statements().fail, values)
 
 
 async def prune(session: Session, before: datetime) -> int:
@@ -111,25 +115,38 @@ async def prune(session: Session, before: datetime) -> int:
 def shown_error(error: BaseException) -> JobError:
     """Return what a caller may know: a domain error as itself, anything else as an internal one without detail."""
     if isinstance(error, Error) and error.code not in SERVER_FAULTS:
-        return JobError(code=code_name(error.code), reason=error.reason, message=error.detail or error.message)
+        return JobError(
+            code=code_name(error.code),
+            reason=error.reason,
+            message=error.detail or error.message,
+            errors=error.violations[:MAX_VIOLATIONS] if isinstance(error, InvalidArgument) else (),
+        )
     return JobError(code=code_name(Code.INTERNAL), reason="INTERNAL", message="Something went wrong on our side.")
 
 
 def record_of(row: Row) -> JobRecord:
     """Return the job in the values of `JOB_COLUMNS`."""
-    (id, operation, creator, tenant, state, done, total, result, code, reason, message, created, started, ended) = row
+    id, operation, creator, tenant, state, done, total, result, *why, created, started, ended = row
     status = JobStatus(
         id=UUID(id),
         operation=operation,
         state=JobState(state),
         progress=None if done is None else JobProgress(done=done, total=total),
         result=None if result is None else msgspec.json.decode(result),
-        error=None if code is None else JobError(code=code, reason=reason, message=message),
+        error=_error_of(*why),
         create_time=instant(created),
         start_time=None if started is None else instant(started),
         end_time=None if ended is None else instant(ended),
     )
     return JobRecord(status=status, creator=creator, tenant=tenant)
+
+
+def _error_of(code: str | None, reason: str, message: str, errors: bytes | None) -> JobError | None:
+    if code is None:
+        return None
+    found = [] if errors is None else msgspec.json.decode(errors)
+    violations = tuple(Violation(detail=each["detail"], pointer=each["pointer"]) for each in found)
+    return JobError(code=code, reason=reason, message=message, errors=violations)
 
 
 class _Statements(Struct):
@@ -181,7 +198,7 @@ def _statements() -> _Statements:
             sa.update(job)
             .values(
                 {"state": state(JobState.QUEUED)}
-                | dict.fromkeys(("done", "total", "code", "reason", "message", "start_time", "end_time"))
+                | dict.fromkeys(("done", "total", "code", "reason", "message", "errors", "start_time", "end_time"))
             )
             .where(this),
             ("of",),
@@ -199,10 +216,11 @@ def _statements() -> _Statements:
                 code=bind("why"),
                 reason=bind("why_exactly"),
                 message=bind("text"),
+                errors=bind("wrong"),
                 end_time=bind("now"),
             )
             .where(this),
-            ("why", "why_exactly", "text", "now", "of"),
+            ("why", "why_exactly", "text", "wrong", "now", "of"),
         ),
         prune=Statement(sa.delete(job).where(job.c.end_time < bind("before")), ("before",)),
     )

@@ -148,5 +148,6 @@ def tables(dialect: Dialect | None = None) -> Tables:
         sa.Column("create_time", sa.BigInteger, nullable=False),
         sa.Column("start_time", sa.BigInteger),
         sa.Column("end_time", sa.BigInteger),
+        sa.Column("errors", sa.LargeBinary),
     )
     return Tables(outbox=outbox, delivery=delivery, job=job)

@@ -16,6 +16,7 @@ from trivet.core.declaration import Declaration
 from trivet.core.job import FILE_NAME, File
 from trivet.data.database import Database, Snapshot
 from trivet.data.groups import in_groups
+from trivet.data.streamed import Streamed
 from trivet.messaging.runner import Progress
 from trivet.policies.work import UnitOfWork
 from trivet.runtime import Runtime
@@ -50,11 +51,12 @@ class JobWork(UnitOfWork):
         finally:
             self._held = None
 
-    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None) -> File:
+    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None, shape: type[Any] | None) -> File:
         """Write the job's file; it has the job's id.
 
         Raises:
             ValueError: The name is not fit for a file.
+            TypeError: It is a CSV of rows whose shape is not known.
             RuntimeError: The job has one already, or does not say that it returns one.
         """
         named = FILE_NAME.fullmatch(name)
@@ -68,8 +70,11 @@ class JobWork(UnitOfWork):
         id, media_type = UUID(self.root.idempotency_key), MEDIA_TYPES[named[1]]
         expires = self.runtime.clock.now() + timedelta(seconds=self.runtime.settings.blobs.keep)
         about = About(name=name, media_type=media_type, expire_time=expires, tag=uuid4().hex)
-        write, done = writer(named[1]), 0
+        if shape is None and isinstance(rows, Streamed):
+            shape = rows.shape
+        write, done = writer(named[1], shape), 0
         async with self.runtime.blobs.write(id, about) as blob, aclosing(in_groups(rows)) as groups:
+            await blob.write(write(()))
             async for group in groups:
                 await blob.write(write(group))
                 done += len(group)

@@ -348,7 +348,7 @@ class UnitOfWork:
         """Record how far a job is; the runner of jobs has its own."""
         raise RuntimeError("only a job has progress")
 
-    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None) -> File:
+    async def export(self, rows: AsyncIterable[Any], name: str, total: int | None, shape: type[Any] | None) -> File:
         """Refuse; the runner of jobs has its own."""
         raise RuntimeError("only a job has a file")
 

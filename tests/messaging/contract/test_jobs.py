@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.messaging.contract.world import World, drained, until
-from trivet.core.error import NotFound, Unavailable
+from trivet.core.error import InvalidArgument, NotFound, Unavailable, Violation
 from trivet.core.job import JobError, JobProgress, JobState
 from trivet.core.module import Module
 from trivet.data.database import Database
@@ -69,6 +69,16 @@ async def test_a_job_whose_transaction_was_rolled_back_does_not_exist(database: 
             NoSuchYear(year=1900),
             JobError(code="not_found", reason="NO_SUCH_YEAR", message="There are no orders in that year."),
             id="domain error",
+        ),
+        pytest.param(
+            InvalidArgument(detail="No such days.", violations=(Violation(detail="is a Sunday", pointer="#/days/1"),)),
+            JobError(
+                code="invalid_argument",
+                reason="INVALID_ARGUMENT",
+                message="No such days.",
+                errors=(Violation(detail="is a Sunday", pointer="#/days/1"),),
+            ),
+            id="violations",
         ),
         pytest.param(
             ValueError("password=hunter2"),
