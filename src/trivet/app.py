@@ -228,10 +228,6 @@ class App:
             problem = f"there are replicas, and {len(nodes)} databases: a Consistency-Token has room for {MARKED_MAX}"
             mend = "Leave the replicas out, or have fewer and larger databases."
             found.append(Fault(rule="shard-replicas", place=self.place, problem=problem, mend=mend))
-        for view in (each for module in self.modules for each in module.views):
-            problem = f"{view!r} is a view, and {sharded!r} is sharded: its events are on several databases"
-            mend = "Keep the view in an app of its own, which gets the events through an API."
-            found.append(Fault(rule="shard-view", place=view.place, problem=problem, mend=mend))
         for operation in (each for module in self.modules for each in module.operations):
             if operation.kind is Kind.STREAM:
                 problem = f"{operation.id} is a stream, and {sharded!r} is sharded: a stream follows one database only"
@@ -428,11 +424,17 @@ class Seeding:
 
     async def run(self, seed: Seed) -> bool:
         """Run the seed where no table of the app has a row, and return whether it was run."""
-        from trivet.data.catalog import any_rows
         from trivet.policies.rebuild import rebuild
 
-        if self._runtime.sharded:
-            return await self._run_sharded(seed)
+        seeded = await (self._run_sharded(seed) if self._runtime.sharded else self._run(seed))
+        if seeded:
+            for view in (each for module in self._runtime.modules for each in module.views if each.sourced):
+                await rebuild(self._runtime, view)  # rows that no event told of
+        return seeded
+
+    async def _run(self, seed: Seed) -> bool:
+        from trivet.data.catalog import any_rows
+
         try:
             if await any_rows(self._work.session, self._runtime.modules, self._runtime.open_database().dialect):
                 return False
@@ -440,8 +442,6 @@ class Seeding:
             await self._work.commit()
         finally:
             await self._work.close()
-        for view in (each for module in self._runtime.modules for each in module.views if each.sourced):
-            await rebuild(self._runtime, view)  # rows that no event told of
         return True
 
     async def _run_sharded(self, seed: Seed) -> bool:

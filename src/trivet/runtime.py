@@ -228,7 +228,7 @@ class Runtime:
         self._stack.push_async_callback(_cancelled, counting)
         self._stack.push_async_callback(self.feed.close)
         if self.freshness.views:
-            looking = asyncio.create_task(self.freshness.run(database), name="trivet-freshness")
+            looking = asyncio.create_task(self.freshness.run(self.stores), name="trivet-freshness")
             self._stack.push_async_callback(_cancelled, looking)
         told = self.settings.events
         options = DispatcherOptions(concurrency=told.concurrency, sharing=Sharing(most=told.together))

@@ -209,12 +209,12 @@ async def test_what_fails_is_said_and_tried_again_after_a_pause(processes: Both,
 
 async def test_an_answer_says_how_long_ago_its_rows_were_made(processes: Both, lengths: Lengths) -> None:
     process, _ = processes
-    freshness, database = process.service.runtime.freshness, process.service.runtime.open_database()
-    await freshness.look(database)
+    freshness, stores = process.service.runtime.freshness, process.service.runtime.stores
+    await freshness.look(stores)
     assert freshness.age("lengths.lengths") is None, "it was never made"
     await process.refresher.look()
     process.clock.ahead = timedelta(minutes=10)
-    found = await freshness.look(database)
+    found = await freshness.look(stores)
     assert 600 <= found["lengths.lengths"] < 600 + PATIENCE_SECONDS
     assert 600 <= (freshness.age("lengths.lengths") or 0) < 600 + PATIENCE_SECONDS
 

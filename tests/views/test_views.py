@@ -171,8 +171,8 @@ async def test_a_rebuild_needs_a_source_that_gives_each_key_once(url: str) -> No
 
 
 async def test_an_answer_says_how_old_its_data_may_be_on_every_protocol(client: Client, counting: Counting) -> None:
-    freshness, database = client.service.runtime.freshness, client.service.runtime.open_database()
-    await freshness.look(database)
+    freshness, stores = client.service.runtime.freshness, client.service.runtime.stores
+    await freshness.look(stores)
     fresh = await client.get("/v1/word-counts")
     assert 0 <= int(fresh.headers["data-age"]) < PATIENCE_SECONDS
     assert "data-age" not in (await client.get("/v1/sayings")).headers, "a table is as it is"
@@ -180,7 +180,7 @@ async def test_an_answer_says_how_old_its_data_may_be_on_every_protocol(client: 
     async with client.context(counting.module, as_module=True) as ctx:
         ctx._work._now = ctx.now - timedelta(days=365)  # type: ignore[attr-defined]  # an event of long ago
         ctx.emit(Said(saying="old", text="old"))
-    found = await freshness.look(database)
+    found = await freshness.look(stores)
     assert found["speech.word_counts"] > 30_000_000
     stale = await client.get("/v1/word-counts")
     assert int(stale.headers["data-age"]) >= 30_000_000
@@ -314,22 +314,15 @@ def test_what_is_wrong_with_a_view_is_said_at_start() -> None:
         yield WordCount(word="", times=0)
 
     silent = View(Module("silent"), WordCount, key=lambda c: c.word)
-    Table(module, Saying, key=lambda s: s.id, shard_by=lambda s: s.id, scatter=2, readable=PUBLIC, writable=PUBLIC)
     with pytest.raises(FaultyApp) as wrong:
         App("wrong", modules=[module, silent.module], settings=settings_for_tests()).build()
     rules = [fault.rule for fault in wrong.value.faults]
     assert sorted(rules) == [
         "handler-async",
-        "shard-view",
-        "shard-view",
         "table-readable",
         "view-source",
         "view-source",
     ]
-
-
-class Saying(Struct):
-    id: str
 
 
 async def test_a_handler_that_waits_long_for_a_rebuild_is_tried_again_and_counts_no_attempt(

@@ -135,7 +135,7 @@ async def _rebuilt(app: App, view: View[Any, Any]) -> Rebuilt:
 
 async def _ages(app: App) -> dict[str, float]:
     async with _opened(app) as runtime:
-        return await runtime.freshness.look(runtime.open_database())
+        return await runtime.freshness.look(runtime.stores)
 
 
 @asynccontextmanager

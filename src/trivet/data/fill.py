@@ -75,9 +75,11 @@ class ViewPlan(TablePlan[T]):
         Raises:
             Contention: It takes longer; the delivery is tried again soon.
         """
+        session: Any = ctx._work.session
+        if self.routed:
+            session.on(None)  # also where what the handler reads first is elsewhere: then it is refused
         if self.dialect == "sqlite":
             return
-        session: Session = ctx._work.session
         for last in (*[False] * WAITS, True):
             try:
                 await session.execute(self._shared, ())

@@ -60,6 +60,9 @@ class _Guards:
         known = self._guarded.get(id(plan))
         if known is not None:
             return known
+        if plan.placement is not None:
+            mend = "Write a listing; let the source of a view be an async generator, which sees all nodes."
+            raise Unmapped(f"it selects from {plan.name}, which is sharded, and would see one node only", mend)
         self.tenanted |= plan.tenanted
         where = Where(plan.table, self._dialect)
         where.sources = self._sources  # one statement, one set of names

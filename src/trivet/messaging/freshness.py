@@ -3,6 +3,9 @@
 Each process looks once a second, or less often where looking takes long, and remembers the instant up to which
 everything that was committed is in the view: that of the oldest event which is not, or else that of the look itself.
 A dead letter counts: the view lacks what it says, until it is replayed or the view is rebuilt.
+
+Where tables are sharded, each database has such an instant, and the earliest of them is the view's. One that can not be
+asked keeps the instant of the last look at it, so the view gets older until it can.
 """
 
 from __future__ import annotations
@@ -54,7 +57,8 @@ class Freshness:
         self._scheduled = scheduled
         self._clock = clock
         self._watcher = watcher
-        self._complete: dict[str, datetime] = {}
+        self._complete: dict[str, dict[Database, datetime]] = {view: {} for view in views}
+        self._databases: Sequence[Database] = ()
         self._subscribers = tuple(sorted({each for subscribers in views.values() for each in subscribers}))
 
     def age(self, view: str) -> float | None:
@@ -62,41 +66,71 @@ class Freshness:
 
         It is what was seen at the last look, grown by the time since.
         """
-        since = self._complete.get(view)
+        since = self._since(view)
         return None if since is None else max(0.0, (self._clock.now() - since).total_seconds())
 
-    async def run(self, database: Database) -> None:
-        """Look until cancelled; what fails is tried again at the next turn."""
+    async def run(self, databases: Sequence[Database]) -> None:
+        """Look until cancelled; what fails is tried again at the next turn.
+
+        Args:
+            databases: Those that events wait in; the first has the views.
+        """
         while True:
             began = self._clock.monotonic()
             with suppress(Error):  # of which the dispatcher, which asks the same store, speaks in the log
-                await self.look(database)
+                await self.look(databases)
             await asyncio.sleep(max(EVERY_SECONDS, SHARE * (self._clock.monotonic() - began)))
 
-    async def look(self, database: Database) -> dict[str, float]:
-        """Look once, and return for how many seconds each view has lacked something."""
+    async def look(self, databases: Sequence[Database]) -> dict[str, float]:
+        """Look once, and return for how many seconds each view has lacked something.
+
+        Raises:
+            Error: A database can not be asked; what the others say is known.
+        """
+        self._databases = databases
+        looks = [self._look(database, has_views=database is databases[0]) for database in databases]
+        outcomes = await asyncio.gather(*looks, return_exceptions=True)
+        failed = next((each for each in outcomes if isinstance(each, BaseException)), None)
+        lacking = {view for each in outcomes if not isinstance(each, BaseException) for view in each}
+        now = self._clock.now()
+        found: dict[str, float] = {}
+        for view in self.views:
+            since = self._since(view)
+            if since is not None:
+                old = failed is not None or view in lacking
+                found[view] = max(0.0, (now - since).total_seconds()) if old else 0.0
+                self._watcher.age(view, found[view])
+        if failed is not None:
+            raise failed
+        return found
+
+    async def _look(self, database: Database, *, has_views: bool) -> set[str]:
+        """Look at one database, and return the views that lack something that is there."""
         began = self._clock.now()
         session = database.session(write=False, reads="primary")
         try:
-            made = await refreshed(session) if self._scheduled else {}
+            made = await refreshed(session) if self._scheduled and has_views else {}
             oldest: dict[str, int] = (
                 dict(await session.fetch(_oldest(self._subscribers), ())) if self._subscribers else {}
             )
         finally:
             await session.close()
-        now = self._clock.now()
-        found: dict[str, float] = {}
+        lacking = {view: at for view, at in made.items() if view in self._scheduled}
         for view, subscribers in self.views.items():
-            if view in self._scheduled:
-                if view not in made:
-                    continue
-                lacking = [made[view]]
-            else:
-                lacking = [instant(oldest[each]) for each in subscribers if each in oldest]
-            since = self._complete[view] = min(lacking, default=began)
-            found[view] = max(0.0, (now - since).total_seconds()) if lacking else 0.0
-            self._watcher.age(view, found[view])
-        return found
+            waiting = [instant(oldest[each]) for each in subscribers if each in oldest]
+            if waiting:
+                lacking[view] = min(waiting)
+            if view in lacking or view not in self._scheduled:
+                self._complete[view][database] = lacking.get(view, began)
+        return set(lacking)
+
+    def _since(self, view: str) -> datetime | None:
+        """Return up to which instant everything is in a view, ``None`` where a database was never looked at."""
+        known = self._complete[view]
+        wanted = self._databases[:1] if view in self._scheduled else self._databases
+        if not wanted or not all(database in known for database in wanted):
+            return None
+        return min(known.values())
 
 
 @cache

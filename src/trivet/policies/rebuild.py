@@ -9,6 +9,11 @@ A handler that is at work when the rebuild begins is waited for. One that comes 
 Whoever had claimed a delivery that the rebuild removed finds it gone when it settles, and is rolled back. Where the
 process ends before the commit, nothing has changed.
 
+Where tables are sharded, events wait on every node, and the view is on the home database. Each node is seen as of an
+instant of its own (`trivet.data.sharding.whole`), what was changed there as well as the deliveries that wait there. The
+transaction can not remove those of other nodes, so it records that they are handled, and they are removed after it; one
+that is delivered meanwhile finds the record.
+
 On SQLite the transaction has the file for itself: other writers wait for it.
 """
 
@@ -17,21 +22,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from trivet.core.backoff import full_jitter
 from trivet.core.call import Call
 from trivet.core.context import Read
 from trivet.core.principal import Principal
 from trivet.core.shape import Struct
-from trivet.data.database import ALL_TENANTS, Contention, Session, UniqueViolated
+from trivet.data.database import ALL_TENANTS, Contention, Database, Session, UniqueViolated
 from trivet.data.fill import ViewPlan, tenants_of
 from trivet.data.refreshed import note, refreshed
 from trivet.data.view import View
-from trivet.messaging.forget import forget
+from trivet.messaging.forget import forget, remove, take_over
+from trivet.messaging.tables import micros
 from trivet.policies.eventwork import HANDLER
 from trivet.policies.work import UnitOfWork
 from trivet.runtime import Runtime
+
+if TYPE_CHECKING:
+    from trivet.data.sharding.database import ShardedDatabase
+    from trivet.data.sharding.whole import Whole
 
 ATTEMPTS = 10
 FIRST_SECONDS, LONGEST_SECONDS = 0.05, 1.0
@@ -62,12 +72,12 @@ async def rebuild(runtime: Runtime, view: View[Any, Any]) -> Rebuilt:
 
     Raises:
         CannotRebuild: It has no source, or its source gives a key twice.
-        Contention: Others were in the way each time.
+        Contention: Others were in the way each time, or shards that change nodes.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             done = await _attempt(runtime, view)
-        except Contention:  # a delivery was claimed between the instant and its removal
+        except Contention:  # a delivery was claimed between the instant and its removal, or a shard is on its way
             if attempt == ATTEMPTS:
                 raise
         else:
@@ -82,7 +92,7 @@ async def refresh(runtime: Runtime, view: View[Any, Any], age: timedelta) -> Reb
 
     Raises:
         CannotRebuild: Its source gives a key twice.
-        Contention: Another process does so just now.
+        Contention: Another process does so just now, or a shard changes nodes.
     """
     return await _attempt(runtime, view, age)
 
@@ -102,7 +112,8 @@ async def _attempt(runtime: Runtime, view: View[Any, Any], age: timedelta | None
         principal=Principal(subject=f"module:{view.module.name}"),
     )
     call.unrestricted = True
-    work = call.work = UnitOfWork(runtime, call, HANDLER, True)
+    work = call.work = _Rebuilding(runtime, call, HANDLER, True)
+    elsewhere: dict[Database, Sequence[int]] = {}
     try:
         session = work.session
         await plan.begin(session, wait=age is None)
@@ -111,8 +122,15 @@ async def _attempt(runtime: Runtime, view: View[Any, Any], age: timedelta | None
             last = (await refreshed(session)).get(view.id)
             if last is not None and now - last < age:
                 return None
-        events = await forget(session, [each.id for each in view.subscriptions])
         session.tenant = ALL_TENANTS
+        subscribers = [each.id for each in view.subscriptions]
+        events = await forget(session, subscribers)
+        if runtime.sharded:
+            whole = cast("Whole", session)
+            await whole.fix()
+            for node, seen in whole.others:
+                elsewhere[node] = await take_over(whole, seen, subscribers, micros(now))
+                events += len(elsewhere[node])
         await plan.clear(session)
         rows = 0
         for tenant in await _tenants(session, view, runtime.plans):
@@ -124,7 +142,25 @@ async def _attempt(runtime: Runtime, view: View[Any, Any], age: timedelta | None
         raise CannotRebuild(f"{view.id}: its source gives a key twice ({', '.join(twice.columns)})") from twice
     finally:
         await work.close()
+    for node, ids in elsewhere.items():
+        await remove(node, ids)
     return Rebuilt(rows=rows, events=events)
+
+
+class _Rebuilding(UnitOfWork):
+    """The unit of work of a rebuild: where tables are sharded, it sees all of them."""
+
+    __slots__ = ()
+
+    @property
+    def session(self) -> Session:
+        """The transaction, opened at the first use."""
+        if self._session is None and self.runtime.sharded:
+            from trivet.data.sharding.whole import Whole
+
+            self._running()
+            self._session = Whole(cast("ShardedDatabase", self.runtime.open_database()))
+        return super().session
 
 
 async def _fill(session: Session, plan: ViewPlan[Any], context: Read) -> int:
@@ -141,5 +177,6 @@ async def _tenants(session: Session, view: View[Any, Any], plans: Mapping[Any, A
     found: set[str] = set()
     for table, plan in plans.items():
         if plan.resolved.tenant is not None and table is not view:
-            found.update(tenant for (tenant,) in await session.fetch(tenants_of(plan), ()))
+            everywhere = cast("Whole", session).everywhere if plan.placement is not None else session.fetch
+            found.update(tenant for (tenant,) in await everywhere(tenants_of(plan), ()))
     return sorted(found)

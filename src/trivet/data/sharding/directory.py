@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from trivet.core.sharding import SHARDS
 from trivet.data.database import Database, DatabaseUnavailable
@@ -17,6 +17,19 @@ def dealt(shards: int, nodes: Iterable[str]) -> list[str]:
     """Return a node for each shard, so that each node gets as many as any other, give or take one."""
     names = list(nodes)
     return [names[shard * len(names) // shards] for shard in range(shards)]
+
+
+def by_node(nodes: Sequence[str], among: Iterable[int] | None = None) -> dict[str, list[int]]:
+    """Return the logical shards of each node that has some; of `among` only, where that is given.
+
+    Args:
+        nodes: The node of each logical shard.
+        among: Logical shards.
+    """
+    found: dict[str, list[int]] = {}
+    for shard in range(len(nodes)) if among is None else among:
+        found.setdefault(nodes[shard], []).append(shard)
+    return found
 
 
 class Directory:
@@ -45,12 +58,7 @@ class Directory:
 
     def by_node(self, among: Iterable[int] | None = None) -> dict[str, list[int]]:
         """Return the logical shards of each node that has some; of `among` only, where that is given."""
-        found: dict[str, list[int]] = {}
-        nodes = self.nodes
-        for shard in range(SHARDS) if among is None else among:
-            node = nodes[shard]
-            found.setdefault(node, []).append(shard)
-        return found
+        return by_node(self.nodes, among)
 
     async def refresh(self) -> None:
         """Read the directory again; of many that ask at once, one does it.

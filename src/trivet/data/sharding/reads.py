@@ -138,12 +138,7 @@ class ShardedRead:
         directory = self._database.directory
         waiting = self._database.waiting(self._deadline)
         while True:
-            parts = directory.by_node(among)
-            if len(parts) > most:
-                raise DatabaseUnavailable.because(
-                    f"a read that is declared with scatter={most} would have to ask {len(parts)} nodes: raise it, "
-                    "or find the rows by their shard key"
-                )
+            parts = at_most(most, directory.by_node(among))
             epochs = directory.epochs
             asked = [self._ask(node, statement, values(shards), shards, epochs) for node, shards in parts.items()]
             answers = await together(asked)
@@ -270,6 +265,20 @@ class _At:
     async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
         """Read at the shard."""
         return await self._whole.read(self._shard, statement, values)
+
+
+def at_most(most: int, parts: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Return the shards of each node that a read asks.
+
+    Raises:
+        DatabaseUnavailable: They are more nodes than one read may ask.
+    """
+    if len(parts) > most:
+        raise DatabaseUnavailable.because(
+            f"a read that is declared with scatter={most} would have to ask {len(parts)} nodes: raise it, "
+            "or find the rows by their shard key"
+        )
+    return parts
 
 
 async def together(coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:

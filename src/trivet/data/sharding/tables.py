@@ -89,6 +89,7 @@ class Statements(Struct):
         claim: The epoch of a shard that may be written here, locked until the transaction ends.
         check: How many of some shards are held here, and the sum of their epochs; epochs only grow, so an equal sum
             is the same epochs.
+        held: Every shard that is held here, with its epoch.
         handle: Record that a message was handled.
         prune: Forget messages that were handled before an instant.
     """
@@ -96,6 +97,7 @@ class Statements(Struct):
     directory: Statement
     claim: Statement
     check: Statement
+    held: Statement
     handle: Statement
     prune: Statement
 
@@ -124,6 +126,7 @@ def statements() -> Statements:
             ),
             ("logicals",),
         ),
+        held=Statement(sa.select(held.logical, held.epoch).where(held.here), ()),
         handle=Statement(
             sa.insert(inbox).values(
                 id=sa.bindparam("id"), create_time=sa.bindparam("create_time"), shard=sa.bindparam("shard")
