@@ -119,13 +119,18 @@ async def test_a_request_in_flight_is_finished_and_then_it_exits_with_0() -> Non
 
 
 def test_a_request_whose_head_is_half_there_is_answered_before_it_exits() -> None:
-    with serving() as served, socket.create_connection(address(served), timeout=PATIENCE_SECONDS) as client:
+    with (
+        serving(TRIVET_SERVER__DRAIN_WAIT="0.3") as served,
+        socket.create_connection(address(served), timeout=PATIENCE_SECONDS) as client,
+    ):
         client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nx-half: ")
         assert httpx2.get(served.url, timeout=PATIENCE_SECONDS).status_code == 200  # later, so that the half is there
         served.signal(signal.SIGTERM)
         eventually(lambda: not listens(served))
         client.sendall(b"there\r\n\r\n")
-        assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        answer = client.recv(65_536)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.lower().count(b"connection: close") == 1
         assert served.process.wait(PATIENCE_SECONDS) == 0
 
 

@@ -363,11 +363,11 @@ class UvicornServer:
         """Let every answer from now on close its connection, while new connections are still accepted."""
         if self._server is None:
             return
+        state = self._server.server_state
         if not self._winding:
             self._winding = True
-            self._server.config.encoded_headers += CLOSE
-        state = self._server.server_state
-        state.default_headers = [*state.default_headers, *CLOSE]
+            self._server.config.encoded_headers += CLOSE  # from the next tick on
+            state.default_headers = [*state.default_headers, *CLOSE]
         for connection in list(state.connections):
             if isinstance(connection, Connection):
                 connection.close_after_answer()
