@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import ssl
 import stat
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import httpx2
 import pytest
 from pyqwest import Client, HTTPTransport, HTTPVersion
 
+from tests.server import plain_http
 from tests.server.eventually import eventually
 from trivet.testing import Served, serve
 
@@ -57,9 +57,6 @@ def h2() -> Client:
 
 # -- replaced
 
-UNUSED = ssl.create_default_context()
-"""To make one takes longer than a request."""
-
 REPLACEMENTS = 4
 """Envoy names its sockets anew after three; and only from the second on there is somebody who ended before."""
 
@@ -78,13 +75,13 @@ async def test_replacing_workers_fails_no_request_of_any_kind() -> None:
         streams: list[str] = []
 
         async def kept() -> None:
-            async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as client:
+            async with plain_http.client() as client:
                 while not stop.is_set():
                     answered["kept"].append(int((await client.get(f"{served.url}/sleep/0.01")).text))
 
         async def new() -> None:
             while not stop.is_set():
-                async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS, verify=UNUSED) as client:
+                async with plain_http.client() as client:
                     answered["new"].append(int((await client.get(f"{served.url}/sleep/0.01")).text))
 
         async def h2c() -> None:
@@ -95,7 +92,7 @@ async def test_replacing_workers_fails_no_request_of_any_kind() -> None:
                 answered["h2c"] += [int(answer.text()) for answer in both]
 
         async def stream() -> None:
-            async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as client:
+            async with plain_http.client() as client:
                 while not stop.is_set():
                     streams.append((await client.get(f"{served.url}/stream")).text)
 
@@ -143,7 +140,7 @@ async def test_ending_in_order_finishes_what_is_in_flight_on_http2_and_in_stream
         slow = [asyncio.create_task(client.get(f"{served.url}/sleep/1")) for _ in range(5)]
 
         async def stream() -> str:
-            async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as other:
+            async with plain_http.client() as other:
                 return (await other.get(f"{served.url}/stream")).text
 
         streams = [asyncio.create_task(stream()) for _ in range(3)]
@@ -164,7 +161,7 @@ async def test_a_killed_worker_takes_only_its_own_requests_with_it() -> None:
         victim, other = sorted(workers(served))
         open_connections: dict[int, list[httpx2.AsyncClient]] = {victim: [], other: []}
         while not all(open_connections.values()):
-            client = httpx2.AsyncClient(timeout=PATIENCE_SECONDS)
+            client = plain_http.client()
             open_connections[int((await client.get(served.url)).text)].append(client)
         doomed = asyncio.create_task(open_connections[victim][0].get(f"{served.url}/sleep/5"))
         spared = asyncio.create_task(open_connections[other][0].get(f"{served.url}/sleep/1"))

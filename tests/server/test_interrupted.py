@@ -12,6 +12,7 @@ import httpx2
 import psutil
 import pytest
 
+from tests.server import plain_http
 from tests.server.eventually import eventually
 from trivet.testing import Served, serve
 
@@ -42,7 +43,7 @@ def workers(served: Served) -> list[psutil.Process]:
 def answered(served: Served) -> int:
     """Return who answers, 0 when nobody does."""
     try:
-        return int(httpx2.get(served.url, timeout=PATIENCE_SECONDS).text)
+        return int(plain_http.get(served.url).text)
     except httpx2.TransportError:
         return 0
 

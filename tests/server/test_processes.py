@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.server import plain_http
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent
@@ -38,7 +39,7 @@ def eventually(true: Callable[[], Any]) -> Any:
 
 
 def ready(served: Served) -> int:
-    return httpx2.get(f"{served.management_url}/readyz").status_code
+    return plain_http.get(f"{served.management_url}/readyz").status_code
 
 
 def workers(served: Served) -> set[int]:
@@ -64,7 +65,7 @@ def listens(served: Served) -> bool:
 
 async def pid_of(served: Served, path: str = "/") -> int:
     """Return the worker that answers on a connection of its own."""
-    async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as client:
+    async with plain_http.client() as client:
         answer = await client.get(served.url + path)
         assert answer.status_code == 200
         return int(answer.text)
@@ -124,7 +125,7 @@ def test_a_request_whose_head_is_half_there_is_answered_before_it_exits() -> Non
         socket.create_connection(address(served), timeout=PATIENCE_SECONDS) as client,
     ):
         client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\nx-half: ")
-        assert httpx2.get(served.url, timeout=PATIENCE_SECONDS).status_code == 200  # later, so that the half is there
+        assert plain_http.get(served.url).status_code == 200  # later, so that the half is there
         served.signal(signal.SIGTERM)
         eventually(lambda: not listens(served))
         client.sendall(b"there\r\n\r\n")
@@ -136,14 +137,13 @@ def test_a_request_whose_head_is_half_there_is_answered_before_it_exits() -> Non
 
 async def test_a_drain_says_not_ready_at_once_and_still_accepts() -> None:
     with serving(TRIVET_SERVER__DRAIN_WAIT="2") as served:
-        with httpx2.Client() as client:  # made before the drain begins: to make one takes a while
-            assert client.get(f"{served.management_url}/readyz").status_code == 200
-            served.signal(signal.SIGTERM)
-            eventually(lambda: client.get(f"{served.management_url}/readyz").status_code == 503)
-            answer = client.get(served.url)
-            assert answer.status_code == 200
-            assert answer.headers["connection"] == "close"
-            assert client.get(f"{served.management_url}/livez").status_code == 200
+        assert ready(served) == 200
+        served.signal(signal.SIGTERM)
+        eventually(lambda: ready(served) == 503)
+        answer = plain_http.get(served.url)
+        assert answer.status_code == 200
+        assert answer.headers["connection"] == "close"
+        assert plain_http.get(f"{served.management_url}/livez").status_code == 200
         assert served.process.wait(PATIENCE_SECONDS) == 0
 
 
@@ -202,7 +202,7 @@ async def test_a_worker_that_crashes_is_replaced_and_counted() -> None:
             await pid_of(served, "/die")
         after = await pid_of_the_next(served)
         assert after != before
-        metrics = httpx2.get(f"{served.management_url}/metrics").text
+        metrics = plain_http.get(f"{served.management_url}/metrics").text
         assert 'trivet_worker_restarts_total{reason="crash"} 1' in metrics
         assert "starting another one" in served.log.read_text()
 
@@ -241,7 +241,7 @@ async def test_a_rolling_restart_under_load_fails_no_request(keep_alive: bool) -
         answered: list[int] = []
 
         async def load() -> None:
-            async with httpx2.AsyncClient(timeout=PATIENCE_SECONDS) as client:
+            async with plain_http.client() as client:
                 while not stop.is_set():
                     if keep_alive:
                         answered.append(int((await client.get(f"{served.url}/sleep/0.01")).raise_for_status().text))
@@ -354,7 +354,7 @@ async def test_changed_code_runs_at_the_next_request(tmp_path: Path) -> None:
     with serve("changing:app", app_dir=tmp_path, command="dev") as served:
         before = await pid_of(served)
         source.write_text(source.read_text().replace("str(os.getpid())", "'4242'"))
-        await asyncio.to_thread(eventually, lambda: httpx2.get(served.url, timeout=60).text == "4242")
+        await asyncio.to_thread(eventually, lambda: plain_http.get(served.url).text == "4242")
         await asyncio.to_thread(eventually, lambda: before not in workers(served))
 
 
@@ -389,7 +389,7 @@ def test_code_that_is_broken_from_the_start_is_awaited_too(tmp_path: Path) -> No
         eventually(lambda: "nothing_of_the_kind" in log.read_text())
         source.write_text((HERE / "plain.py").read_text())
         eventually(lambda: "Ctrl-C ends.\n" in log.read_text())
-        assert httpx2.get(f"http://127.0.0.1:{port}", timeout=60).status_code == 200
+        assert plain_http.get(f"http://127.0.0.1:{port}").status_code == 200
     finally:
         process.terminate()
         assert process.wait(PATIENCE_SECONDS) == 0
