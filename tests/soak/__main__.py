@@ -6,7 +6,9 @@
 Streams, kept and new connections, HTTP/2 where it is served, conditional requests, orders, exports into files, errors
 and clients without manners, all at once, with every answer compared with what it must be. In the first half the workers
 are replaced again and again; in the second half they stay, and are measured: the slopes are Theil and Sen's, the median
-of the slopes between all pairs of samples, which a few outliers do not move.
+of the slopes between all pairs of samples, which a few outliers do not move. In between, everything that is kept for
+the next time is filled: as many exports at once as the workers have readers and threads for. What fills by chance some
+minutes later is a step and no leak, but a slope can not tell them apart.
 
 After that ten thousand connections are open that had one request each, while a client with manners goes on: it must be
 answered, the memory must stay in bounds, and all must be closed once they were idle for long enough.
@@ -52,6 +54,10 @@ GROWTH = 0.05
 DESCRIPTORS = 0.05
 """The same for the open descriptors."""
 REPLACEMENTS = 5
+REPLACED_BY, MEASURED_FROM = 0.4, 0.55
+"""Parts of the time: until then workers are replaced; from then on they are measured."""
+AT_ONCE = 8
+"""Exports that fill what two workers keep: two readers and their threads each, and one more that waits for each."""
 STREAMS = 20
 CROWD = 10_000
 CROWD_GROWTH = 64 * 2**20
@@ -170,7 +176,7 @@ class Soak:
             self._often(self._export, 0.005),
             self._often(self._wrong, 0.2),
             self._rudely(),
-            self._replace(),
+            self._replace_and_fill(),
             self._sample(),
             *(self._watch() for _ in range(STREAMS)),
         ]
@@ -324,11 +330,10 @@ class Soak:
                 self._counts["rude"] += 20
             await asyncio.sleep(1)
 
-    async def _replace(self) -> None:
+    async def _replace_and_fill(self) -> None:
         for number in range(REPLACEMENTS):
-            await asyncio.sleep(
-                max(0.0, self._start + (number + 0.5) * self._seconds / 2 / REPLACEMENTS - time.monotonic())
-            )
+            part = (number + 0.5) / REPLACEMENTS * REPLACED_BY
+            await asyncio.sleep(max(0.0, self._start + part * self._seconds - time.monotonic()))
             done = self._served.log.read_bytes().count(b"the workers are replaced")
             self._served.signal(signal.SIGHUP)
             with suppress(TimeoutError):  # what was not replaced is missed in the report
@@ -336,6 +341,7 @@ class Soak:
                     while self._served.log.read_bytes().count(b"the workers are replaced") == done:  # noqa: ASYNC110 - a log
                         await asyncio.sleep(0.2)
                     self._replaced += 1
+        await asyncio.gather(*(self._timed(self._export) for _ in range(AT_ONCE)))
 
     async def _sample(self) -> None:
         while not self._stop.is_set():
@@ -354,7 +360,7 @@ class Soak:
         print(f"\r{line}", end="", file=sys.stderr, flush=True)
 
     def _report(self, before: int, after: int) -> Report:
-        half = [sample for sample in self._samples if sample.seconds >= self._seconds * 0.55]
+        half = [sample for sample in self._samples if sample.seconds >= self._seconds * MEASURED_FROM]
         length = half[-1].seconds - half[0].seconds
         rss = median(sample.rss for sample in half)
         growth = slope(half, lambda sample: sample.rss) * length / rss
