@@ -19,17 +19,18 @@ Name = Annotated[str, Meta(max_length=200)]
 
 
 class JobState(enum.Enum):
-    """How far a job is; `SUCCEEDED` and `FAILED` are final."""
+    """How far a job is; `SUCCEEDED`, `FAILED` and `CANCELLED` are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
     @property
     def final(self) -> bool:
         """Whether the state will never change again."""
-        return self in (JobState.SUCCEEDED, JobState.FAILED)
+        return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
 class JobProgress(Struct):

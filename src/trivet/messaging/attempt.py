@@ -21,7 +21,7 @@ from trivet.messaging.brief import briefly
 from trivet.messaging.deliveries import Claimed, Deliveries, LeaseLost, Queue
 from trivet.messaging.hands import Pace, Sharing
 from trivet.messaging.inbox import HandledBefore, handle_once
-from trivet.messaging.jobrun import JobRun
+from trivet.messaging.jobrun import JobCancelled, JobRun
 from trivet.messaging.message import MessageKind
 from trivet.messaging.observer import Observer
 from trivet.messaging.retry import Again, RetryPolicy, after_failure
@@ -241,6 +241,8 @@ class Attempts:
                 await self._end(claimed, None)
                 raise
             await self._end(claimed, _cancelled(cancelled))
+        except JobCancelled:
+            self._observer.cancelled(claimed.subscriber)
         except LeaseLost:
             self._observer.lost(claimed.subscriber)
         except Exception as error:
@@ -298,8 +300,12 @@ class Attempts:
 
     async def _run_job(self, claimed: Claimed) -> None:
         run = JobRun(self._database, self._deliveries, claimed, self._clock, JOB_LEASE_SECONDS)
-        operation = self._request(claimed)
-        await run.to_its_end(lambda: self._runner.job(operation, claimed.message, run.progress))
+        operation, message = self._request(claimed), claimed.message
+        try:
+            await run.to_its_end(lambda: self._runner.job(operation, message, run.progress))
+        except JobCancelled:
+            await self._runner.discard(message)
+            raise
 
     def _target(self, claimed: Claimed) -> EventTarget:
         type = claimed.message.type

@@ -9,7 +9,7 @@ from typing import Any
 
 from trivet.core.clock import Clock
 from trivet.core.error import Unavailable
-from trivet.core.job import JobProgress
+from trivet.core.job import JobProgress, JobState
 from trivet.data.database import Database, Session
 from trivet.messaging import jobs
 from trivet.messaging.brief import briefly
@@ -17,7 +17,11 @@ from trivet.messaging.deliveries import Claimed, Deliveries, LeaseLost
 from trivet.messaging.tables import micros
 
 PROGRESS_SECONDS = 1.0
-"""How often progress is written at most."""
+"""How often progress is written at most, and how often a run looks whether the job was cancelled."""
+
+
+class JobCancelled(Exception):
+    """The job was cancelled while it ran, and what it was doing was cut off."""
 
 
 class JobRun:
@@ -53,8 +57,17 @@ class JobRun:
 
         Raises:
             Unavailable: The job, or the store, says to try later.
+            JobCancelled: It was cancelled before its end.
             LeaseLost: Somebody else runs the job by now.
         """
+        try:
+            await self._run(work)
+        except LeaseLost:
+            if await self._cancelled():
+                raise JobCancelled from None
+            raise
+
+    async def _run(self, work: Callable[[], Awaitable[bytes]]) -> None:
         await briefly(self._database, self._begin)
         working = asyncio.ensure_future(work())
         keeping = asyncio.create_task(self._keep())
@@ -80,13 +93,33 @@ class JobRun:
             await asyncio.sleep(pause)
             renew = self._clock.monotonic() - renewed >= self._lease / 3
             said = self._said
-            if not renew and said is self._written:
-                continue
             try:
+                if not renew and said is self._written:
+                    await self._look()
+                    continue
                 await briefly(self._database, self._renew)
             except Unavailable:
                 continue  # as long as the lease lasts there is time to try again
             renewed, self._written = self._clock.monotonic(), said
+
+    async def _look(self) -> None:
+        """Return when the lease has not ended; whoever cancels the job ends it."""
+        session = self._reading()
+        try:
+            await self._deliveries.check(session, (self._claimed,))
+        finally:
+            await session.close()
+
+    async def _cancelled(self) -> bool:
+        session = self._reading()
+        try:
+            found = await jobs.get(session, self._claimed.message.id)
+        finally:
+            await session.close()
+        return found is not None and found.status.state is JobState.CANCELLED
+
+    def _reading(self) -> Session:
+        return self._database.session(write=False, reads="primary")
 
     async def _begin(self, session: Session) -> None:
         await self._renew(session)

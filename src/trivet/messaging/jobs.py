@@ -15,6 +15,7 @@ from trivet.core.job import JobError, JobProgress, JobState, JobStatus, code_nam
 from trivet.core.shape import Struct
 from trivet.data.database import Row, Session
 from trivet.data.sharding.reads import ShardedRead
+from trivet.data.sharding.session import ShardedWrite
 from trivet.messaging.message import Message
 from trivet.messaging.tables import instant, micros, tables
 
@@ -67,8 +68,11 @@ async def create(session: Session, message: Message) -> None:
 
 
 async def get(session: Session, id: UUID) -> JobRecord | None:
-    """Return a job, ``None`` when there is none of that id or it ended too long ago."""
-    fetch = session.fetch_anywhere if isinstance(session, ShardedRead) else session.fetch
+    """Return a job, ``None`` when there is none of that id or it ended too long ago.
+
+    A transaction that has reached nothing yet is on the node that has the job from then on.
+    """
+    fetch = session.fetch_anywhere if isinstance(session, ShardedRead | ShardedWrite) else session.fetch
     rows = await fetch(_statements().get, (str(id),))
     return record_of(rows[0]) if rows else None
 
@@ -105,6 +109,15 @@ async def fail(session: Session, id: UUID, error: BaseException, now: datetime) 
     errors = msgspec.json.encode(shown.errors) if shown.errors else None
     values = (shown.code, shown.reason, shown.message, errors, micros(now), str(id))
     await session.execute(_statements().fail, values)
+
+
+async def cancel(session: Session, status: JobStatus, now: datetime) -> None:
+    """End a job that has not ended: nobody runs it from now on, and who runs it finds the lease lost.
+
+    Whoever removes the delivery first, this or the end of the job, decides how it ended.
+    """
+    if await session.execute(_statements().withdraw, (status.operation, str(status.id))):
+        await session.execute(_statements().cancel, (micros(now), str(status.id)))
 
 
 async def prune(session: Session, before: datetime) -> int:
@@ -158,6 +171,8 @@ class _Statements(Struct):
     reopen: Statement
     succeed: Statement
     fail: Statement
+    withdraw: Statement
+    cancel: Statement
     prune: Statement
 
 
@@ -167,7 +182,7 @@ def _statements() -> _Statements:
 
     from trivet.data.statement import Statement
 
-    job = tables().job
+    job, delivery = tables().job, tables().delivery
     bind = sa.bindparam
     this = job.c.id == bind("of")
 
@@ -221,6 +236,17 @@ def _statements() -> _Statements:
             )
             .where(this),
             ("why", "why_exactly", "text", "wrong", "now", "of"),
+        ),
+        withdraw=Statement(
+            sa.delete(delivery).where(
+                delivery.c.subscriber == bind("operation"),
+                delivery.c.aggregate == bind("of"),
+                delivery.c.dead_time.is_(None),
+            ),
+            ("operation", "of"),
+        ),
+        cancel=Statement(
+            sa.update(job).values(state=state(JobState.CANCELLED), end_time=bind("now")).where(this), ("now", "of")
         ),
         prune=Statement(sa.delete(job).where(job.c.end_time < bind("before")), ("before",)),
     )

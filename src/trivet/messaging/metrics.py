@@ -61,6 +61,10 @@ class DeliveryMetrics:
         self._deliveries.bind(subscriber, "dead").inc()
         self._log.failure("delivery failed for the last time", error, subscriber=subscriber, attempts=attempts)
 
+    def cancelled(self, subscriber: str) -> None:
+        """Count a job that was cancelled while it ran."""
+        self._deliveries.bind(subscriber, "cancelled").inc()
+
     def lost(self, subscriber: str) -> None:
         """Count a handler whose lease ended before it did."""
         self._deliveries.bind(subscriber, "lost").inc()

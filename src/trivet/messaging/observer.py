@@ -23,6 +23,9 @@ class Observer(Protocol):
     def buried(self, subscriber: str, attempts: int, error: BaseException) -> None:
         """A handler failed for the last time; its delivery is a dead letter."""
 
+    def cancelled(self, subscriber: str) -> None:
+        """A job was cancelled while it ran, and is over."""
+
     def lost(self, subscriber: str) -> None:
         """A lease ended before its handler; whatever the handler did was rolled back."""
 
@@ -49,6 +52,9 @@ class Silent:
         """Ignore it."""
 
     def buried(self, subscriber: str, attempts: int, error: BaseException) -> None:
+        """Ignore it."""
+
+    def cancelled(self, subscriber: str) -> None:
         """Ignore it."""
 
     def lost(self, subscriber: str) -> None:

@@ -85,3 +85,7 @@ class Runner(Protocol):
         A domain error fails the job. `Unavailable` has it tried again.
         """
         ...
+
+    async def discard(self, message: Message) -> None:
+        """Remove what a job that was cancelled keeps outside of the database."""
+        ...

@@ -69,6 +69,11 @@ class Deliveries:
         finally:
             await work.close()
 
+    async def discard(self, message: Message) -> None:
+        """Remove the file of a job that was cancelled after it was whole."""
+        if self._runtime.blobs is not None:
+            await self._runtime.blobs.delete(message.id)
+
     def _decode(self, operation: Operation[..., Any], payload: bytes) -> Mapping[str, Any]:
         decoders = self._arguments.get(operation)
         if decoders is None:

@@ -159,6 +159,17 @@ class Shop:
             await customers.get(ctx, customer_id)
             return await ctx.send(greet, customer_id)
 
+        @module.job(scope="shop.write")
+        async def wait(ctx: Run) -> None:
+            """Wait until somebody has had enough."""
+            await asyncio.Event().wait()
+
+        @module.command(scope="shop.write")
+        async def ask_to_wait(ctx: Write, customer_id: UUID) -> UUID:
+            """Send for a job from a shard."""
+            await customers.get(ctx, customer_id)
+            return await ctx.send(wait)
+
         @module.on(Placed)
         async def look(ctx: Write, event: Placed) -> None:
             self.heard += 1
@@ -182,12 +193,8 @@ class Shop:
             return await customers.get(ctx, (await claims.get(ctx, address)).customer_id)
 
         self.place_order, self.lose_order, self.reach, self.ask_outside = place_order, lose_order, reach, ask_outside
-        self.register, self.customer_of, self.ask_to_greet, self.count_seen = (
-            register,
-            customer_of,
-            ask_to_greet,
-            count_seen,
-        )
+        self.register, self.customer_of, self.count_seen = register, customer_of, count_seen
+        self.ask_to_greet, self.ask_to_wait = ask_to_greet, ask_to_wait
         self.settings = settings_for_tests(database=database)
         self.app = App("shop", modules=[module], settings=self.settings)
 
@@ -308,6 +315,16 @@ async def test_a_job_that_a_shard_asked_for_is_found_by_its_id(client: Client, s
     status = await client.get(f"/v1/jobs/{job}")
     assert status.json()["state"] == "succeeded"
     assert status.json()["result"]["id"] == str(id)
+
+
+async def test_a_job_is_cancelled_on_whichever_node_it_is(client: Client, shop: Shop) -> None:
+    for id in [await customer(client) for _ in range(4)]:
+        job = await client.call(shop.ask_to_wait, id)
+        headers = {"idempotency-key": str(job)}
+        first, again = [await client.post(f"/v1/jobs/{job}:cancel", headers=headers) for _ in range(2)]
+        assert (first.status, first.json()["state"]) == (200, "cancelled")
+        assert (again.json(), again.headers["idempotent-replayed"]) == (first.json(), "true")
+    await client.settle()
 
 
 def test_a_home_is_always_a_node() -> None:

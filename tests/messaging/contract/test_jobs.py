@@ -16,7 +16,7 @@ from trivet.core.module import Module
 from trivet.data.database import Database
 from trivet.messaging import jobs
 from trivet.messaging.jobs import JobRecord, queued
-from trivet.messaging.message import MessageKind
+from trivet.messaging.message import Message, MessageKind
 
 
 class NoSuchYear(NotFound):
@@ -236,3 +236,112 @@ async def test_a_job_taken_over_by_another_process_has_one_result(database: Data
 
         await until(lost)
     assert (await record(world, message.id)).status.result == 2
+
+
+async def cancelled(world: World, message: Message) -> None:
+    """Cancel a job as another process would."""
+    status = (await record(world, message.id)).status
+    async with world.writing() as session:
+        await jobs.cancel(session, status, world.clock.now())
+
+
+async def test_a_job_that_is_cancelled_while_it_waits_never_runs(database: Database) -> None:
+    shop = Module("shop")
+    runs: list[int] = []
+
+    @shop.job(public=True)
+    async def export(progress: Any, number: int) -> None:
+        runs.append(number)
+
+    world = World(database, shop)
+    await world.create()
+    first, second = (world.request(MessageKind.JOB, "shop.export", number=number) for number in (1, 2))
+    await world.store(first, second)
+    await cancelled(world, first)
+    status = (await record(world, first.id)).status
+    assert (status.state, status.start_time) == (JobState.CANCELLED, None)
+    assert status.end_time is not None
+    async with world.dispatching():
+        await drained(world)
+    assert runs == [2]
+
+
+async def test_a_job_that_is_cancelled_while_it_runs_is_cut_off_and_not_tried_again(database: Database) -> None:
+    shop = Module("shop")
+    entered, cut = asyncio.Event(), asyncio.Event()
+    runs = 0
+
+    @shop.job(public=True)
+    async def export(progress: Any) -> None:
+        nonlocal runs
+        runs += 1
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut.set()
+
+    world = World(database, shop)
+    await world.create()
+    message = world.request(MessageKind.JOB, "shop.export")
+    await world.store(message)
+    async with world.dispatching():
+        await entered.wait()
+        await cancelled(world, message)
+        async with asyncio.timeout(5):
+            await cut.wait()
+
+        async def told() -> bool:
+            return world.observer.counts["cancelled"] == 1
+
+        await until(told)
+    status = (await record(world, message.id)).status
+    assert (status.state, status.result, status.error, runs) == (JobState.CANCELLED, None, None, 1)
+    assert (world.observer.counts["lost"], world.observer.errors) == (0, [])
+
+
+async def test_a_job_that_ended_is_not_cancelled(database: Database) -> None:
+    shop = Module("shop")
+
+    @shop.job(public=True)
+    async def export(progress: Any, fails: bool) -> str:
+        if fails:
+            raise NoSuchYear(year=1900)
+        return "done"
+
+    world = World(database, shop)
+    await world.create()
+    messages = [world.request(MessageKind.JOB, "shop.export", fails=fails) for fails in (False, True)]
+    await world.store(*messages)
+    async with world.dispatching():
+        await drained(world)
+    before = [await record(world, message.id) for message in messages]
+    for message in messages:
+        await cancelled(world, message)
+    assert [await record(world, message.id) for message in messages] == before
+
+
+async def test_a_job_that_ends_while_it_is_cancelled_has_one_end(database: Database) -> None:
+    shop = Module("shop")
+
+    @shop.job(public=True)
+    async def export(progress: Any, number: int) -> int:
+        await asyncio.sleep(number / 500)
+        return number
+
+    world = World(database, shop)
+    await world.create()
+    messages = [world.request(MessageKind.JOB, "shop.export", number=number) for number in range(1, 41)]
+    await world.store(*messages)
+    async with world.dispatching(concurrency=40):
+        for message in messages:
+            await cancelled(world, message)
+        seen = [(await record(world, message.id)).status.state for message in messages]
+        await drained(world)
+    after = [(await record(world, message.id)).status for message in messages]
+    assert [status.state for status in after] == seen
+    assert {state for state in seen if not state.final} == set()
+    assert [status.result for status in after] == [
+        number if status.state is JobState.SUCCEEDED else None for number, status in enumerate(after, 1)
+    ]
+    assert (world.observer.counts["lost"], world.observer.counts["retried"]) == (0, 0)

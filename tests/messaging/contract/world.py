@@ -165,6 +165,9 @@ class SimpleRunner:
     async def job(self, operation: Operation[..., Any], message: Message, progress: Progress) -> bytes:
         return msgspec.json.encode(await operation.handler(progress, **msgspec.json.decode(message.payload)))
 
+    async def discard(self, message: Message) -> None:
+        """Keep nothing that could be removed."""
+
 
 class Counting:
     """Counts what a dispatcher says."""
@@ -189,6 +192,9 @@ class Counting:
     def buried(self, subscriber: str, attempts: int, error: BaseException) -> None:
         self.counts["buried"] += 1
         self.errors.append(error)
+
+    def cancelled(self, subscriber: str) -> None:
+        self.counts["cancelled"] += 1
 
     def lost(self, subscriber: str) -> None:
         self.counts["lost"] += 1

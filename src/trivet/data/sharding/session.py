@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Marks
-from trivet.data.database import Database, Session, Tenancy, TransactionFailed
+from trivet.data.database import Database, Row, Session, Tenancy, TransactionFailed
 from trivet.data.deferred import Deferred
 
 if TYPE_CHECKING:
     from trivet.data.sharding.database import ShardedDatabase
+    from trivet.data.statement import Statement
 
 HOME_PLACE = -1
 """The place of everything that is not sharded."""
@@ -112,6 +113,26 @@ class ShardedWrite(Deferred):
         if self._inner is None and self._place in (None, HOME_PLACE):
             self._node = node if self._place is None else self._database.home
         return self._node is node
+
+    async def fetch_anywhere(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
+        """Return the rows of the first node that has any; the transaction is on that node from now on.
+
+        Raises:
+            SecondShard: It is elsewhere already.
+        """
+        if self._inner is not None:
+            return await self.fetch(statement, values)
+        for node in self._database.nodes.values():
+            session = node.session(write=False, deadline=self._deadline, reads="primary")
+            try:
+                rows = await session.fetch(statement, values)
+            finally:
+                await session.close()
+            if rows:
+                if not self.joins(node):
+                    raise SecondShard(HOME_PLACE if self._place is None else self._place, HOME_PLACE)
+                return rows
+        return []
 
     def first(self, act: Callable[[Session, int | None], Awaitable[None]]) -> None:
         """Do something before everything else in the transaction, wherever that will be; it gets the shard.
