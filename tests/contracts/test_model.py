@@ -99,7 +99,7 @@ def test_custom_methods_are_written_as_the_app_says(style: Any, path: str) -> No
     assert api.operations[-1].path == path
 
 
-def test_a_job_brings_the_operation_that_tells_its_status() -> None:
+def test_a_job_brings_the_operations_that_tell_its_status_and_cancel_it() -> None:
     module = thing_module()
 
     @module.job(public=True)
@@ -108,7 +108,10 @@ def test_a_job_brings_the_operation_that_tells_its_status() -> None:
 
     api, faults = described(module)
     assert faults == []
-    assert (api.operations[-1].id, api.operations[-1].path) == ("jobs.get_job", "/v1/jobs/{id}")
+    assert [(op.id, op.face.method, op.path) for op in api.operations[-2:]] == [
+        ("jobs.get_job", "GET", "/v1/jobs/{id}"),
+        ("jobs.cancel_job", "POST", "/v1/jobs/{id}:cancel"),
+    ]
 
 
 # -- faults

@@ -234,6 +234,9 @@ def test_special_results_are_described(library: dict[str, Any]) -> None:
         "value"
     ]
     assert paths["/v1/jobs/{id}"]["get"]["operationId"] == "jobs.get_job"
+    cancel = paths["/v1/jobs/{id}:cancel"]["post"]
+    assert cancel["security"] == [{}, {"bearer": []}]
+    assert {"200", "404", "409"} < cancel["responses"].keys()
 
 
 def test_a_stream_says_how_to_come_back_and_what_is_no_place_to_come_back_to(library: dict[str, Any]) -> None:

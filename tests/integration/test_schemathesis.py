@@ -68,7 +68,7 @@ def test_in_production_everything_with_a_scope_answers_401() -> None:
         answers: dict[bool, set[int]] = {True: set(), False: set()}
         for method, path, operation in operations_of(served):
             answer = client.request(method, path.replace("{id}", "00000000-0000-0000-0000-000000000001"))
-            answers[bool(operation["security"])].add(answer.status_code)
+            answers[bool(operation["security"]) and {} not in operation["security"]].add(answer.status_code)
             if answer.status_code == 401:
                 assert answer.headers["www-authenticate"] == "Bearer"
     assert answers[True] == {401}

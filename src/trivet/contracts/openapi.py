@@ -14,6 +14,7 @@ from trivet.contracts.failures import Failures, problem_schemas
 from trivet.contracts.fields import RANGE_MAX, TAGS_MAX, components, fields
 from trivet.contracts.information import information, security_scheme, servers, tags
 from trivet.contracts.jobs import FILE_PATH, get_job, writes_files
+from trivet.contracts.jobs import jobs as platform_jobs
 from trivet.contracts.model import Api, ApiOperation
 from trivet.contracts.problem import (
     BodyTooLarge,
@@ -165,7 +166,7 @@ class _Operations:
                 "304": held,
                 **self.failures.of(op, errors, ()),
             },
-            "security": [],
+            "security": self._security(op),
         }
 
     # -- one operation
@@ -188,9 +189,15 @@ class _Operations:
             **self._success(op),
             **self.failures.of(op, self._possible(op, body), _notices(op)),
         }
-        scopes = list(declared.access.scopes)
-        written["security"] = [*self.no_credentials, {"bearer": scopes}] if scopes else []
+        written["security"] = self._security(op)
         return written
+
+    def _security(self, op: ApiOperation) -> list[dict[str, Any]]:
+        """Return what callers need; a job is found with the credentials that it was asked for with, if with any."""
+        if op.module is platform_jobs:
+            return [{}, {"bearer": []}]
+        scopes = list(op.operation.declaration.access.scopes)
+        return [*self.no_credentials, {"bearer": scopes}] if scopes else []
 
     def _path_parameters(self, op: ApiOperation) -> Iterator[Schema]:
         for parameter in op.parameters(op.face.path_parameters):
