@@ -208,6 +208,7 @@ class App:
     def _shards(self) -> list[Fault]:
         """Find what is wrong with where shards are to be, and what does not go together with sharded tables."""
         from trivet.data.catalog import dialect_of
+        from trivet.messaging.positions import NODES_MAX
 
         found: list[Fault] = []
         try:
@@ -228,11 +229,12 @@ class App:
             problem = f"there are replicas, and {len(nodes)} databases: a Consistency-Token has room for {MARKED_MAX}"
             mend = "Leave the replicas out, or have fewer and larger databases."
             found.append(Fault(rule="shard-replicas", place=self.place, problem=problem, mend=mend))
-        for operation in (each for module in self.modules for each in module.operations):
-            if operation.kind is Kind.STREAM:
-                problem = f"{operation.id} is a stream, and {sharded!r} is sharded: a stream follows one database only"
-                mend = "Serve the stream from an app of its own, which gets the events through an API."
-                found.append(Fault(rule="shard-stream", place=operation.place, problem=problem, mend=mend))
+        operations = [operation for module in self.modules for operation in module.operations]
+        streams = [operation for operation in operations if operation.kind is Kind.STREAM and not operation.takes]
+        for operation in streams if len(nodes) > NODES_MAX else ():
+            problem = f"{operation.id} is a stream of {len(nodes)} databases: its position has room for {NODES_MAX}"
+            mend = "Have fewer and larger databases, or serve the stream from another app."
+            found.append(Fault(rule="shard-stream", place=operation.place, problem=problem, mend=mend))
         return found
 
     # -- running

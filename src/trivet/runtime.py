@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from trivet.blobs.prune import pruned
 from trivet.blobs.store import Blobs
@@ -26,6 +26,7 @@ from trivet.messaging.dispatcher import Dispatcher, DispatcherOptions
 from trivet.messaging.feed import Feed
 from trivet.messaging.freshness import Freshness
 from trivet.messaging.hands import Sharing
+from trivet.messaging.merged import MergedFeed
 from trivet.messaging.metrics import BacklogMetrics, DeliveryMetrics, ViewMetrics
 from trivet.messaging.outbox import Outbox
 from trivet.messaging.prune import Pruner
@@ -37,6 +38,9 @@ from trivet.telemetry.database import DatabaseMetrics
 from trivet.telemetry.log import Logger, Sink
 from trivet.telemetry.metrics import Registry
 from trivet.telemetry.pools import PoolMetrics
+
+if TYPE_CHECKING:
+    from trivet.data.sharding.database import ShardedDatabase
 
 T = TypeVar("T")
 
@@ -109,7 +113,7 @@ class Runtime:
         self.record = MemoryRecord(settings.database.replica_lag, self.clock.monotonic) if kept else None
         self.database: Database | None = None
         self.outbox: Outbox | None = None
-        self.feed: Feed | None = None
+        self.feed: Feed | MergedFeed | None = None
         self.blobs: Blobs | None = None
         self.ready = False
         self.draining = False
@@ -222,7 +226,7 @@ class Runtime:
     async def _open_messaging(self, database: Database, runner: Runner) -> None:
         observer = DeliveryMetrics(self.metrics, self.log)
         self.outbox = Outbox(self.subscribers, database.dialect)
-        self.feed = Feed(self.stores[0], self.subscribers.names, clock=self.clock)
+        self.feed = self._made_feed()
         watcher = BacklogMetrics(self.metrics, self.subscribers.ids)
         counting = asyncio.create_task(Counter(self.stores, self.clock, watcher).run(), name="trivet-backlog")
         self._stack.push_async_callback(_cancelled, counting)
@@ -257,6 +261,13 @@ class Runtime:
             dispatcher.start()
         database.listen(self._wake)
 
+    def _made_feed(self) -> Feed | MergedFeed:
+        names = self.subscribers.names
+        if len(self.stores) == 1:
+            return Feed(self.stores[0], names, clock=self.clock)
+        nodes = cast("ShardedDatabase", self.database).nodes
+        return MergedFeed(nodes, names, self.settings.secret_key.reveal().encode(), clock=self.clock)
+
     # -- what is open
 
     def open_database(self) -> Database:
@@ -275,13 +286,14 @@ class Runtime:
         """
         return _opened(self.outbox, "the outbox")
 
-    def open_feed(self) -> Feed:
+    def open_feed(self) -> Feed | MergedFeed:
         """Return the feed of committed events.
 
         Raises:
             RuntimeError: It is not open.
         """
-        return _opened(self.feed, "the feed of events")
+        feed = self.feed
+        return feed if feed is not None else _opened(feed, "the feed of events")
 
     def resource(self, resource: Resource[T]) -> T:
         """Return what a resource opened.

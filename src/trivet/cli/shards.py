@@ -147,11 +147,13 @@ def _known(database: ShardedDatabase, node: str) -> str:
 async def _move_all(
     database: ShardedDatabase, tables: list[Moved], wanted: list[tuple[int, str]], as_json: bool
 ) -> None:
+    from trivet.core.clock import SystemClock
     from trivet.data.sharding.move import Move
+    from trivet.messaging.handover import Handovers
 
-    screen = Screen(len(wanted), as_json)
+    screen, log = Screen(len(wanted), as_json), Handovers(SystemClock())
     for shard, node in wanted:
-        moved = await Move(database.nodes, tables, shard, node, screen.show).run()
+        moved = await Move(database.nodes, tables, shard, node, screen.show, log).run()
         screen.moved(shard, node, moved)
     screen.end()
 

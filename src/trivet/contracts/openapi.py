@@ -51,7 +51,7 @@ from trivet.messaging.feed import PositionExpired, PositionUnknown
 
 PAGING = "`next_page_token` of the page before, with the same arguments."
 BODY_MAX = 1024 * 1024
-POSITION_MAX = 256
+POSITION_MAX = 4096
 
 EXAMPLE_TAG = '"7-5f1c03aa"'
 TAG = r'[ \t]*((W/)?"[!#-~]*"[ \t]*)?'

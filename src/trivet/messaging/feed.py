@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import re
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from functools import cache
 from operator import attrgetter
@@ -117,11 +117,12 @@ class Reader(Generic[E]):
         at: The last event that it is done with, or that is none of its.
         time: As in `Position`.
         decoders: By the names of the types that it follows.
+        within: Whether it began within an event that is to come again, and has to be read for it (`Feed.resume`).
         chunk: What was read from the table for it, the next one last.
         waiting: Whether it has seen all there is.
     """
 
-    __slots__ = ("_entry", "_feed", "_given", "_had", "at", "chunk", "decoders", "time", "waiting", "woken")
+    __slots__ = ("_entry", "_feed", "_given", "_had", "at", "chunk", "decoders", "time", "waiting", "within", "woken")
 
     def __init__(self, feed: Feed, decoders: Mapping[str, Callable[[bytes], E]], position: Position) -> None:
         self._feed = feed
@@ -129,7 +130,8 @@ class Reader(Generic[E]):
         self._given = 0
         self._had = position.items or 0
         self.decoders = decoders
-        self.at = position.at
+        self.within = position.items is not None
+        self.at = position.at - 1 if self.within else position.at
         self.time = position.time
         self.chunk: list[Entry] = []
         self.waiting = False
@@ -150,16 +152,24 @@ class Reader(Generic[E]):
         return self
 
     async def __anext__(self) -> E:
+        self.finish()
+        entry = await self._feed.next(self)
+        if entry is None:
+            raise StopAsyncIteration
+        return self.begin(entry)
+
+    def begin(self, entry: Entry) -> E:
+        """Return the event of its next entry, which is the present one from now on."""
+        event = self.decoders[entry.type](entry.payload)
+        self._entry = entry
+        return event
+
+    def finish(self) -> None:
+        """Be done with the present event, if there is one."""
         entry = self._entry
         if entry is not None:
             self.move(entry.at, entry.time)
             self._entry, self._given = None, 0
-        entry = await self._feed.next(self)
-        if entry is None:
-            raise StopAsyncIteration
-        event = self.decoders[entry.type](entry.payload)
-        self._entry = entry
-        return event
 
     def give(self) -> bool:
         """Count an item that the stream makes of the present event; `False` if its reader has had this one."""
@@ -179,6 +189,9 @@ class Feed:
         names: The names of event types.
         clock: Time.
         retention: How long events are kept.
+
+    Attributes:
+        cut_off: Whether the store could not be read when it was last tried, while somebody followed.
     """
 
     def __init__(
@@ -197,10 +210,11 @@ class Feed:
         self._waiting: dict[str, set[Reader[Any]]] = {}
         self._window: list[Entry] = []
         self._bytes = 0
-        self._start = self._at = self._time = 0
+        self._start = self._at = self._time = self._seen = 0
         self._woken = asyncio.Event()
         self._tailer: asyncio.Task[None] | None = None
         self._closed = False
+        self.cut_off = False
         self._decoders: dict[type[Event], Callable[[bytes], Any]] = {}
         self._horizon = Horizon(database.dialect)
 
@@ -222,15 +236,50 @@ class Feed:
             PositionExpired: Events behind `after` may be gone, or it is not of this store.
         """
         if after is None:
-            return str(Position(at=await self._end(), time=self._horizon.as_of))
-        position = position_of(after)
+            return str(await self.end())
+        await self.check(position_of(after))
+        return after
+
+    async def end(self) -> Position:
+        """Return a position that is before everything that is committed from now on."""
+        await self._look()
+        while (settled := self._horizon.settled) is None:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._look()
+        return Position(at=settled, time=self._horizon.as_of)
+
+    @property
+    def last_end(self) -> Position | None:
+        """What `end` would have returned when the store was last read, ``None`` where nobody followed then."""
+        settled = self._horizon.settled
+        return None if self._tailer is None or settled is None else Position(at=settled, time=self._horizon.as_of)
+
+    async def check(self, position: Position) -> None:
+        """Return where a reader can go on from a position.
+
+        Raises:
+            PositionExpired: Events behind it may be gone, or it is not of this store.
+        """
         if self._expired(position.time):
             raise PositionExpired()
         if position.at > self._horizon.last:
             await self._look()
             if position.at > self._horizon.last:
                 raise PositionExpired()
-        return after
+
+    async def check_new(self, since: int) -> None:
+        """Return where all events that there are came after an instant, in microseconds since 1970.
+
+        Raises:
+            PositionExpired: There is one that did not.
+        """
+        session = self._database.session(write=False, reads="primary")
+        try:
+            rows = await session.fetch(_first(), ())
+        finally:
+            await session.close()
+        if rows and rows[0][0] <= since:
+            raise PositionExpired()
 
     @asynccontextmanager
     async def follow(self, types: Sequence[type[E]], after: str | None = None) -> AsyncIterator[Reader[E]]:
@@ -245,14 +294,23 @@ class Feed:
             PositionExpired: Events behind `after` may be gone, or it is not of this store.
         """
         position = position_of(await self.start(after))
-        reader = Reader(self, {self._names.of(type): self._decoder(type) for type in types}, position)
-        if position.items is not None:
-            await self._return(reader)
+        reader = Reader(self, self.decoders(types), position)
+        await self.resume(reader)
+        with self.reading(reader):
+            yield reader
+
+    @contextmanager
+    def reading(self, reader: Reader[Any]) -> Iterator[None]:
+        """Count a reader among those that are followed for, for as long as it reads."""
         self._readers.add(reader)
         try:
-            yield reader
+            yield
         finally:
             self._readers.discard(reader)
+
+    def decoders(self, types: Sequence[type[E]]) -> dict[str, Callable[[bytes], E]]:
+        """Return what decodes events of these types, by their names."""
+        return {self._names.of(type): self._decoder(type) for type in types}
 
     async def close(self) -> None:
         """End every reader's iteration and stop reading."""
@@ -268,40 +326,67 @@ class Feed:
     async def next(self, reader: Reader[Any]) -> Entry | None:
         """Return the next event of a reader as it is stored, `None` when the feed is closed."""
         while not self._closed:
+            entry = self.ready(reader)
+            if entry is not None:
+                return entry
+            if not self.level(reader):
+                await self.fill(reader)
+                continue
+            woken = asyncio.get_running_loop().create_future()
+            self.wait(reader, woken)
+            try:
+                await woken
+            finally:
+                self.settle(reader)
+        return None
+
+    def ready(self, reader: Reader[Any]) -> Entry | None:
+        """Return the next event of a reader where it is at hand; else it is `level`, or to be filled."""
+        while True:
             if reader.chunk:
                 entry = reader.chunk.pop()
-            elif self._tailer is None or reader.at < self._start:
-                await self._fill(reader)
-                continue
             else:
-                index = bisect_right(self._window, reader.at, key=AT)
-                if index == len(self._window):
-                    await self._more(reader)
-                    continue
+                index = self._index(reader)
+                if index is None or index == len(self._window):
+                    return None
                 entry = self._window[index]
             if entry.type in reader.decoders:
                 return entry
             reader.move(entry.at, entry.time)
-        return None
+
+    def level(self, reader: Reader[Any]) -> bool:
+        """Return whether a reader has seen all there is, as far as is known."""
+        return not reader.chunk and self._index(reader) == len(self._window)
+
+    def _index(self, reader: Reader[Any]) -> int | None:
+        """Return the place in the window of what a reader has not seen, ``None`` where that is not in it any more."""
+        if self._tailer is None or reader.at < self._start:
+            return None
+        return bisect_right(self._window, reader.at, key=AT)
+
+    def progress(self, reader: Reader[Any]) -> int:
+        """Return up to which position a reader is done with everything, of whatever kind."""
+        return max(reader.at, self._seen) if self.level(reader) else reader.at
 
     def end_of(self, reader: Reader[Any]) -> str:
         """Return where a reader stands that has seen all there is."""
         return f"{max(self._at, reader.at)}-{max(self._time, reader.time)}"
 
-    async def _return(self, reader: Reader[Any]) -> None:
+    async def resume(self, reader: Reader[Any]) -> None:
         """Let a reader that is within an event begin with it again.
 
         Raises:
             PositionExpired: The event is gone, or another one is in its place.
         """
-        at, time = reader.at, reader.time
-        reader.at = at - 1
+        if not reader.within:
+            return
+        at, time = reader.at + 1, reader.time
         entries = await self._read(at - 1, time, upto=at)  # whoever gave the position out knew that it is settled
         if not entries or (entries[0].at, entries[0].time) != (at, time):
             raise PositionExpired()
         reader.chunk = kept(entries)
 
-    async def _fill(self, reader: Reader[Any]) -> None:
+    async def fill(self, reader: Reader[Any]) -> None:
         """Read on for a reader from the table; at the end of the table, let it go on with the window.
 
         Raises:
@@ -320,17 +405,17 @@ class Feed:
             self._time = max(time, reader.time)
             self._tailer = asyncio.create_task(self._tail(), name="trivet-feed")
 
-    async def _more(self, reader: Reader[Any]) -> None:
-        """Wait until there is an event of a type that the reader follows."""
-        reader.woken = asyncio.get_running_loop().create_future()
+    def wait(self, reader: Reader[Any], woken: asyncio.Future[None]) -> None:
+        """Let a reader that is level wait until there is an event of a type that it follows."""
+        reader.woken = woken
         reader.waiting = True
         for type in reader.decoders:
             self._waiting.setdefault(type, set()).add(reader)
-        try:
-            await reader.woken
-        finally:
-            self._settle(reader, self._at, self._time)
-            reader.woken = None
+
+    def settle(self, reader: Reader[Any]) -> None:
+        """Let a reader wait no more, whether it was woken or gives up."""
+        self._settle(reader, self._at, self._time)
+        reader.woken = None
 
     def _settle(self, reader: Reader[Any], at: int, time: int) -> None:
         """Let a reader wait no more, if it still does: it has seen everything up to a position."""
@@ -369,6 +454,7 @@ class Feed:
             self._window.clear()
             self._bytes = 0
             self._tailer = None
+            self._seen, self.cut_off = 0, False
 
     async def _hand_on(self) -> int:
         """Read what is new into the window and wake who waits for it; return how much that was.
@@ -378,10 +464,12 @@ class Feed:
         """
         try:
             await self._look()
-            as_of = self._horizon.as_of
+            as_of, settled = self._horizon.as_of, self._horizon.settled
             entries = await self._read(self._at, self._time)
         except DatabaseUnavailable:
+            self.cut_off = True
             return 0
+        self.cut_off = False
         for entry in entries:
             for reader in list(self._waiting.get(entry.type, ())):
                 self._settle(reader, entry.at - 1, self._time)
@@ -392,6 +480,7 @@ class Feed:
             self._bytes += len(entry.payload)
         if len(entries) < CHUNK:
             self._time = max(self._time, as_of)
+            self._seen = settled or 0
         self._trim()
         return len(entries)
 
@@ -442,14 +531,6 @@ class Feed:
         finally:
             await session.close()
 
-    async def _end(self) -> int:
-        """Return a position that is before everything that is committed from now on."""
-        await self._look()
-        while (settled := self._horizon.settled) is None:
-            await asyncio.sleep(POLL_SECONDS)
-            await self._look()
-        return settled
-
 
 def kept(entries: Sequence[Entry]) -> list[Entry]:
     """Return as many of the first entries as a reader may keep, at least one, in reverse."""
@@ -459,6 +540,16 @@ def kept(entries: Sequence[Entry]) -> list[Entry]:
         if size > CHUNK_BYTES:
             return list(reversed(entries[: max(1, index)]))
     return list(reversed(entries))
+
+
+@cache
+def _first() -> Statement:
+    import sqlalchemy as sa
+
+    from trivet.data.statement import Statement
+
+    o = tables().outbox.c
+    return Statement(sa.select(o.create_time).order_by(o.position).limit(sa.literal_column("1")), ())
 
 
 @cache

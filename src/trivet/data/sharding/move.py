@@ -22,10 +22,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trivet.core.shape import Struct
-from trivet.data.database import Database
+from trivet.data.database import Database, Session
 from trivet.data.sharding.tables import SHARD_COLUMN
 
 if TYPE_CHECKING:
@@ -122,6 +122,18 @@ def _quoted(name: str | None) -> str:
     return '"' + (name or "").replace('"', '""') + '"'
 
 
+class Log(Protocol):
+    """What nodes log beside their rows, such as events: its order lasts when a shard changes nodes."""
+
+    async def given_up(self, session: Session) -> int:
+        """Return how far the log of a node has come, in the transaction that gives a shard up."""
+        ...
+
+    async def taken(self, session: Session, shard: int, source: str, upto: int) -> None:
+        """Log in the transaction that takes a shard that what another node logged up to there comes before."""
+        ...
+
+
 class Move:
     """The move of one logical shard.
 
@@ -131,6 +143,7 @@ class Move:
         shard: The logical shard.
         target: The node where it is to be.
         report: Told of each step before it begins, and of each batch.
+        log: What the nodes log; nothing, when absent.
     """
 
     def __init__(
@@ -140,6 +153,7 @@ class Move:
         shard: int,
         target: str,
         report: Callable[[Progress], None] = lambda progress: None,
+        log: Log | None = None,
     ) -> None:
         self._nodes = nodes
         self._home = nodes["home"]
@@ -147,6 +161,7 @@ class Move:
         self._shard = shard
         self._target = target
         self._report = report
+        self._log = log
         self._began = time.monotonic()
         self._pass = 0
 
@@ -331,7 +346,8 @@ class Move:
             ) from None
 
     async def _flip(self, source: str, epoch: int) -> None:
-        async with self._transaction(self._nodes[source]) as there:
+        upto = 0
+        async with self._session(self._nodes[source]) as (session, there):
             await there.execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", HOLDING, self._shard)
             await there.execute(
                 "UPDATE trivet.trivet_held SET here = false, open = false WHERE logical = $1 AND epoch = $2",
@@ -339,7 +355,9 @@ class Move:
                 epoch,
             )
             await there.execute("DELETE FROM trivet.trivet_closing WHERE logical = $1", self._shard)
-        async with self._transaction(self._nodes[self._target]) as here:
+            if self._log is not None:
+                upto = await self._log.given_up(session)
+        async with self._session(self._nodes[self._target]) as (session, here):
             await here.execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", HOLDING, self._shard)
             await here.execute("DELETE FROM trivet.trivet_closing WHERE logical = $1", self._shard)
             await here.execute(
@@ -349,6 +367,8 @@ class Move:
                 self._shard,
                 epoch + 1,
             )
+            if self._log is not None:
+                await self._log.taken(session, self._shard, source, upto)
         async with self._transaction(self._home) as home:
             await home.execute(
                 "UPDATE trivet.trivet_shard SET node = $1, epoch = $2, step = 'dropping' "
@@ -376,11 +396,16 @@ class Move:
 
     @asynccontextmanager
     async def _transaction(self, database: Database) -> AsyncIterator[Any]:
+        async with self._session(database) as (_, connection):
+            yield connection
+
+    @asynccontextmanager
+    async def _session(self, database: Database) -> AsyncIterator[tuple[Session, Any]]:
         session = database.session(write=True)
         try:
             connection = await session.driver_connection()
             await connection.execute(SETTLED)
-            yield connection
+            yield session, connection
             await session.commit()
         finally:
             await session.close()
