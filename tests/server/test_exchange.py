@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Any
@@ -80,6 +81,29 @@ async def test_a_task_that_is_cancelled_before_it_waits_does_not_wait() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(ask())
     assert not pyvoy.asked[0].done()
+
+
+@pytest.mark.parametrize("first", ["the client goes", "the task is cancelled"])
+async def test_that_the_client_goes_is_no_news_to_who_does_not_wait_any_more(first: str) -> None:
+    pyvoy, between = exchange()
+    unheard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    sending = asyncio.gather(between.send({"type": "http.response.start", "status": 200, "headers": []}))
+    await asyncio.sleep(0)
+    if first == "the client goes":
+        pyvoy.asked[0].set_exception(ConnectionResetError())
+        sending.cancel()
+    else:
+        sending.cancel()
+        await asyncio.sleep(0)
+        pyvoy.asked[0].set_exception(ConnectionResetError())
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    await asyncio.sleep(0)
+    pyvoy.asked.clear()
+    del sending
+    gc.collect()
+    assert unheard == []
 
 
 async def test_sending_waits_until_it_is_sent_and_fails_as_it_fails() -> None:

@@ -38,8 +38,18 @@ class Unbroken(Awaitable[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self._future.done():
-            yield Wait(self._future)
+            try:
+                yield Wait(self._future)
+            except asyncio.CancelledError:
+                self._future.add_done_callback(_heard)
+                raise
         return self._future.result()
+
+
+def _heard(future: Future[Any]) -> None:
+    """Take note of how a future failed, which asyncio would log otherwise: nobody waits for it any more."""
+    if not future.cancelled():
+        future.exception()
 
 
 class Wait:
