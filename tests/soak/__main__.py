@@ -352,6 +352,8 @@ class Soak:
             await asyncio.sleep(SAMPLE_SECONDS)
 
     def _show(self, seconds: float, rss: int) -> None:
+        if not sys.stderr.isatty():
+            return
         share = min(1.0, seconds / self._seconds)
         bar = "█" * int(share * 30)
         line = f"{self._server:7} ▕{bar:30}▏ {seconds:4.0f}/{self._seconds:.0f} s"
