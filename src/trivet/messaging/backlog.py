@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trivet.core.clock import Clock
@@ -81,20 +82,21 @@ class Counter:
         """Count until cancelled; what fails is tried again at the next turn."""
         while True:
             began = self._clock.monotonic()
-            with suppress(Error):  # of which the dispatcher, which asks the same store, speaks in the log
-                await self.count()
+            await self.count()
             await asyncio.sleep(max(EVERY_SECONDS, SHARE * (self._clock.monotonic() - began)))
 
     async def count(self) -> None:
-        """Count once."""
-        found: list[Backlog] = []
+        """Count once, what databases have that can be asked; where none can, nobody is told anything."""
+        found: list[Sequence[Backlog]] = []
         for database in self._databases:
             session = database.session(write=False, reads="primary")
-            try:
-                found += await backlog(session)
-            finally:
-                await session.close()
-        self._watcher.backlog(together(found), self._clock.now())
+            with suppress(Error):  # of which the dispatcher, which asks the same store, speaks in the log
+                try:
+                    found.append(await backlog(session))
+                finally:
+                    await session.close()
+        if found:
+            self._watcher.backlog(together(list(chain.from_iterable(found))), self._clock.now())
 
 
 def together(found: Sequence[Backlog]) -> Sequence[Backlog]:

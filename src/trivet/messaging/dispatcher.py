@@ -141,12 +141,16 @@ class Dispatcher:
     # -- looking and claiming
 
     async def _run(self) -> None:
+        trouble = ""
         while not self._stopping:
             self._woken.clear()
             try:
                 pause = await self._round()
+                trouble = ""
             except Exception as error:
-                self._observer.troubled(error)
+                before, trouble = trouble, f"{type(error).__name__}: {error}"
+                if trouble != before:  # or else it was said before
+                    self._observer.troubled(error)
                 pause = idle(0.0, None, self._options.poll, self._chance())
             if pause > 0 and not self._stopping:
                 await self._sleep(pause)
