@@ -448,19 +448,25 @@ class Seeding:
 
     async def _run_sharded(self, seed: Seed) -> bool:
         from trivet.data.catalog import any_rows
+        from trivet.data.database import DatabaseUnavailable
 
         runtime = self._runtime
         home = runtime.stores[0]
         lock = home.session(write=home.dialect == "postgresql")
+        gone: DatabaseUnavailable | None = None
         try:
             for store in runtime.stores:
                 session = lock if store is home else store.session(write=False)
                 try:
                     if await any_rows(session, runtime.modules, store.dialect):
                         return False
+                except DatabaseUnavailable as absent:  # rows may be elsewhere
+                    gone = absent
                 finally:
                     if session is not lock:
                         await session.close()
+            if gone is not None:
+                raise gone
             await seed(self)
         finally:
             await lock.close()

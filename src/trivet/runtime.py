@@ -207,17 +207,17 @@ class Runtime:
         observer = DatabaseMetrics(self.metrics, self.log)
         database: Database
         if self.sharded:
-            database = sharded = open_sharded(settings, self.name, observer)
+            database = sharded = open_sharded(settings, self.name, observer, whole=False)
             self.stores = tuple(sharded.nodes.values())
         else:
             database = open_database(settings.url.reveal(), settings, self.name, observer)
             self.stores = (database,)
         await database.open()
         self._stack.push_async_callback(database.close)
-        database.watch(PoolMetrics(self.metrics))
         create = self.settings.development if settings.create is None else settings.create
         wanted = [*schema(self.modules, database.dialect), *platform_tables(database.dialect)]
         await (database.create(wanted) if create else database.check(wanted))
+        database.watch(PoolMetrics(self.metrics))
         self.database = database
         self.snapshots = asyncio.Semaphore(database.snapshots)
         if self.record is not None and self.replicated:

@@ -135,7 +135,9 @@ def dialect_of(url: str) -> Dialect:
     )
 
 
-def open_sharded(settings: DatabaseSettings, name: str = "trivet", observer: Observer = UNOBSERVED) -> ShardedDatabase:
+def open_sharded(
+    settings: DatabaseSettings, name: str = "trivet", observer: Observer = UNOBSERVED, *, whole: bool = True
+) -> ShardedDatabase:
     """Return the databases of an app with sharded tables; they are not opened yet.
 
     Where one of them has replicas, all keep account of what callers have seen: who has no mark of a database has seen
@@ -144,7 +146,8 @@ def open_sharded(settings: DatabaseSettings, name: str = "trivet", observer: Obs
     Args:
         settings: Where the databases are, and how they are used.
         name: Under which servers show this process.
-        observer: Told where reads go, where there are replicas.
+        observer: Told where reads go, where there are replicas, and which databases are absent.
+        whole: Whether all of them have to be there to begin with; see `ShardedDatabase`.
 
     Raises:
         ValueError: A URL names nothing that Trivet knows.
@@ -154,7 +157,9 @@ def open_sharded(settings: DatabaseSettings, name: str = "trivet", observer: Obs
     replicas = settings.node_replicas
     if not any(replicas.values()):
         return ShardedDatabase(
-            {node: open_database(url.reveal(), settings, name) for node, url in settings.nodes.items()}
+            {node: open_database(url.reveal(), settings, name) for node, url in settings.nodes.items()},
+            whole=whole,
+            observer=observer,
         )
     from trivet.data.postgresql import ReplicatedDatabase
 
@@ -164,6 +169,8 @@ def open_sharded(settings: DatabaseSettings, name: str = "trivet", observer: Obs
             for node, url in settings.nodes.items()
         },
         replicated=True,
+        whole=whole,
+        observer=observer,
     )
 
 

@@ -6,7 +6,7 @@ statement, holds at most one connection, never waits for a second one, and runs 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -302,6 +302,32 @@ class Database(Protocol):
         ...
 
 
+class Absentable(Database, Protocol):
+    """A database that a process can begin without: one of several, on a server of its own."""
+
+    def passes(self, gone: DatabaseUnavailable) -> bool:
+        """Whether what `open`, `check` or `create` raised may pass by itself, as nothing there has to be mended."""
+        ...
+
+    def suspend(self, why: DatabaseUnavailable) -> None:
+        """Be open without a server: until `admit`, every session is refused with `why`, and nobody is asked.
+
+        Called again, it changes why.
+        """
+        ...
+
+    async def admit(self, make_sure: Callable[[], Awaitable[None]]) -> None:
+        """Connect, verify that the store can be used, make sure of what is in it, and give sessions what they want.
+
+        Args:
+            make_sure: Runs `check` or `create`, which work before sessions do.
+
+        Raises:
+            DatabaseUnavailable: With what to do about it; it stays suspended.
+        """
+        ...
+
+
 class Accounting(Protocol):
     """What a database has beside, where it keeps account of what callers have seen."""
 
@@ -313,6 +339,9 @@ class Accounting(Protocol):
         """
         ...
 
-    def knows(self, marks: Marks) -> bool:
-        """Whether it can say what all of the marks mean; those of another database mean nothing here."""
+    def known(self, marks: Marks) -> Marks | None:
+        """Return the marks under the names that this process has for their databases.
+
+        ``None`` where one is of a database that it does not know: what that means, nobody can say here.
+        """
         ...

@@ -44,6 +44,19 @@ class Observer(Protocol):
         """
         ...
 
+    def absent(self, node: str, why: str) -> None:
+        """Say that a database of shards can not be used yet, since this process began.
+
+        Args:
+            node: Its name.
+            why: With what to do about it.
+        """
+        ...
+
+    def present(self, node: str) -> None:
+        """Say that a database of shards is used from now on."""
+        ...
+
 
 class Unobserved:
     """Nobody is told."""
@@ -61,6 +74,12 @@ class Unobserved:
         """Tell nobody."""
 
     def lag(self, node: str, seconds: float, size: int) -> None:
+        """Tell nobody."""
+
+    def absent(self, node: str, why: str) -> None:
+        """Tell nobody."""
+
+    def present(self, node: str) -> None:
         """Tell nobody."""
 
 

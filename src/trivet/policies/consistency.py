@@ -43,8 +43,8 @@ def consistency(operation: Operation[..., Any] | None, runtime: Runtime, next: H
         who = (call.tenant, call.principal.subject)
         if token is not None:
             marks, database = read(token, key), runtime.database
-            if marks is not None and database is not None and not cast(Accounting, database).knows(marks):
-                marks = None  # of databases that were there before, or of another app with the same key
+            if marks is not None and database is not None:
+                marks = cast(Accounting, database).known(marks)  # none of another app with the same key
             call.witness = witness = Witness(marks, keeps=True)
         else:
             call.witness = witness = Witness(record.of(who) if record is not None else None, keeps=False)

@@ -7,7 +7,7 @@ from trivet.telemetry.metrics import CounterChild, Registry
 
 
 class DatabaseMetrics:
-    """Counts units of work by the node that they read, and says in the log which replicas come and go.
+    """Counts units of work by the node that they read, and says in the log which servers come and go.
 
     Args:
         metrics: Where the numbers go.
@@ -18,6 +18,7 @@ class DatabaseMetrics:
         self._metrics = metrics
         self._log = log
         self._reads: dict[tuple[str, str], CounterChild] = {}
+        self._absent: set[str] = set()
 
     def read(self, node: str, why: str) -> None:
         """Count a unit of work that reads."""
@@ -54,6 +55,24 @@ class DatabaseMetrics:
         self._metrics.gauge(
             "trivet_database_replica_lag_bytes", "Bytes of the log that the replica is behind the primary.", ["replica"]
         ).bind(node).set(size)
+
+    def absent(self, node: str, why: str) -> None:
+        """Say that a database of shards can not be used yet, since this process began."""
+        self._absence(node, 1)
+        self._absent.add(node)
+        self._log.error("shards are refused until their database can be used", node=node, why=why)
+
+    def present(self, node: str) -> None:
+        """Say that a database of shards is used from now on."""
+        self._absence(node, 0)
+        if node in self._absent:
+            self._absent.remove(node)
+            self._log.info("shards are served, their database is used", node=node)
+
+    def _absence(self, node: str, value: float) -> None:
+        self._metrics.gauge(
+            "trivet_database_absent", "Whether a database of shards could not be used yet since the start.", ["node"]
+        ).bind(node).set(value)
 
     def _usable(self, node: str, value: float) -> None:
         self._metrics.gauge(

@@ -117,6 +117,20 @@ def test_an_operator_migrates_all_nodes_and_moves_shards_between_them(tmp_path: 
         assert set(terminal.counts().values()) == {160}
 
 
+def test_an_operator_is_told_which_database_is_down(tmp_path: Path) -> None:
+    with three() as found:
+        assert found.shards is not None
+        home, shards = found.url.reveal(), found.shards.reveal()
+        there = Terminal(tmp_path, home, TRIVET_DATABASE__SHARDS=shards)
+        there.run("db", "diff")
+        there.run("db", "migrate")
+        there.counts()
+        down = f"{shards} d=postgresql://postgres@/down?host=/nonexistent"
+        terminal = Terminal(tmp_path, home, TRIVET_DATABASE__SHARDS=down)
+        for words in (("migrate",), ("check",), ("shards", "list"), ("shards", "move", "1", "d")):
+            assert "/nonexistent/down: nobody listens there" in terminal.run("db", *words, code=1)
+
+
 def place(nodes: dict[str, str], few: dict[int, str], epoch: int) -> None:
     """Say in the directory and at the nodes that these shards are there, and all others at home; all empty."""
     here = " ".join(f"WHEN {shard} THEN '{node}'" for shard, node in few.items())

@@ -260,7 +260,7 @@ async def at_replica(process: Process, owner: str, token: str) -> str:
     while True:
         answer = await process.get(owner, token)
         value(answer)
-        if any(mark.node and node.knows((mark,)) for mark in process.marks(token_of(answer))):
+        if any(mark.node and node.known((mark,)) for mark in process.marks(token_of(answer))):
             return token_of(answer)
         await asyncio.sleep(0.01)
 

@@ -95,6 +95,11 @@ class Address(Struct):
         given = parse_qsl(urlsplit(self.url.reveal()).query)
         return [value for name, value in given if name in FILES and not os.path.exists(value)]
 
+    @property
+    def complete(self) -> bool:
+        """Whether there is every file that the URL names."""
+        return not self._files_missing
+
     async def connect(self) -> asyncpg.Connection:
         """Connect.
 

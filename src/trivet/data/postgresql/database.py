@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -17,7 +17,7 @@ from trivet.data.pooled import PoolsObserver
 from trivet.data.postgresql.address import OLDEST, address_of
 from trivet.data.postgresql.confined import ConfinedReadSession
 from trivet.data.postgresql.connection import Connection
-from trivet.data.postgresql.errors import field_of, reraise
+from trivet.data.postgresql.errors import BROKEN, field_of, passes, reraise
 from trivet.data.postgresql.listen import Listener
 from trivet.data.postgresql.pool import Pool, PoolOptions
 from trivet.data.postgresql.rowsecurity import GUARDS, ROLE, UNGUARDED, changes, flaw, guards_of, told, unheld
@@ -121,11 +121,31 @@ class PostgresDatabase:
             DatabaseUnavailable: With what to do about it.
         """
         self.prepare()
+        await self.verify()
+
+    async def verify(self) -> None:
+        """Connect beside the pool and verify that the server can be used; raises what `open` raises."""
         driver = await self.connect()
         try:
             await self._verify(driver)
         finally:
             driver.terminate()
+
+    def passes(self, gone: DatabaseUnavailable) -> bool:
+        """Whether what keeps us from the server may pass by itself; see `Absentable.passes`."""
+        return self._address.complete and passes(gone.__cause__)
+
+    def suspend(self, why: DatabaseUnavailable) -> None:
+        """Belong to this process, and refuse whoever wants a connection, until `admit`."""
+        if self.closed:
+            self.prepare()
+        self.pool.suspend(why)
+
+    async def admit(self, make_sure: Callable[[], Awaitable[None]]) -> None:
+        """Give connections, if the server can be used and nothing is amiss on it; see `Absentable.admit`."""
+        await self.verify()
+        await make_sure()
+        self.pool.resume()
 
     def prepare(self) -> None:
         """Belong to this process and have a pool, which connects when a connection is wanted."""
@@ -167,7 +187,7 @@ class PostgresDatabase:
             )
         try:
             standby = await driver.fetchval("SELECT pg_is_in_recovery()")
-        except (asyncpg.PostgresError, OSError) as error:
+        except BROKEN as error:
             reraise(error, self, self.uniques)
         if standby:
             raise DatabaseUnavailable.because(
@@ -176,7 +196,7 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         """Finish what runs and disconnect."""
-        if self._pid != os.getpid():  # not open, or inherited by a fork and not ours to close
+        if self.closed:  # not open, or inherited by a fork and not ours to close
             return
         self._pid = 0
         listener, self._listener = self._listener, None
@@ -240,9 +260,9 @@ class PostgresDatabase:
 
         dialect = compiler("postgresql")
         schemas = schemas_of(tables)
-        session = WriteSession(self, None)
+        driver = await self.connect()
         try:
-            driver = await session.driver_connection()
+            await driver.execute(self.begin)
             await driver.execute(f"SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({CREATING})")
             existing = await self._existing(driver, schemas)
             there = {schema for (schema,) in await driver.fetch("SELECT nspname FROM pg_catalog.pg_namespace")}
@@ -268,7 +288,7 @@ class PostgresDatabase:
                     await driver.execute(sql)
             await self._guarded(driver, tables)
             await self._learn(driver, schemas)
-            await session.commit()
+            await driver.execute("COMMIT")
         except asyncpg.InsufficientPrivilegeError as refused:
             said, user = field_of(refused, "message"), self._address.user
             raise DatabaseUnavailable.because(
@@ -276,10 +296,10 @@ class PostgresDatabase:
                 f"{self._address.database} TO {user}, or create them as their owner and set "
                 "TRIVET_DATABASE__CREATE=false"
             ) from refused
-        except (asyncpg.PostgresError, OSError) as error:
+        except BROKEN as error:
             reraise(error, self, self.uniques)
         finally:
-            await session.close()
+            driver.terminate()
 
     async def check(self, tables: Sequence[sa.Table]) -> None:
         """Return when every table exists with every column that is used; further columns do not matter.
@@ -288,9 +308,8 @@ class PostgresDatabase:
             DatabaseUnavailable: Something is missing, or the user may not use it; the message names it.
         """
         schemas = schemas_of(tables)
-        connection = await self.pool.take()
+        driver = await self.connect()
         try:
-            driver = connection.driver
             existing = await self._existing(driver, schemas)
             lacking = missing(self, (_shown(t) for t in tables if _place(t) not in existing), "database")
             if lacking is not None:
@@ -304,10 +323,10 @@ class PostgresDatabase:
             await self._permitted(driver, tables)
             await self._guarded(driver, tables)
             await self._learn(driver, schemas)
-        except (asyncpg.PostgresError, OSError) as error:
+        except BROKEN as error:
             reraise(error, self, self.uniques)
         finally:
-            self.pool.give_back(connection)
+            driver.terminate()
 
     async def _existing(self, driver: asyncpg.Connection, schemas: Sequence[str]) -> dict[tuple[str, str], set[str]]:
         found: dict[tuple[str, str], set[str]] = {}
@@ -409,9 +428,14 @@ class PostgresDatabase:
         self.in_process()
         return Scan(self, None)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is not open in this process."""
+        return self._pid != os.getpid()
+
     def in_process(self) -> None:
         """Refuse to be used in another process than the one that opened it."""
-        if self._pid != os.getpid():
+        if self.closed:
             raise RuntimeError(f"{self} is not open in this process: await open() after the fork, not before it")
 
 

@@ -7,10 +7,12 @@ which the first two are a class. What is in no table here is a bug of the statem
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from typing import NoReturn
 
 import asyncpg
+from asyncpg.exceptions import TargetServerAttributeNotMatched
 
 from trivet.core.error import DeadlineExceeded
 from trivet.data.database import Contention, DatabaseUnavailable, UniqueViolated
@@ -54,6 +56,19 @@ STALE = asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError
 BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What the driver raises for a statement on a connection that breaks; the third where the server's farewell is read too
 late. Whoever looks after a connection goes on after each of them."""
+
+PASSING = frozenset(
+    {
+        "53300",  # too_many_connections
+        "57P01",  # admin_shutdown
+        "57P02",  # crash_shutdown
+        "57P03",  # cannot_connect_now
+    }
+)
+"""Beside the class 08: what a server says that goes, comes, or is too busy to let us in."""
+
+NEVER_PASSES = ("unsupported startup parameter", "no such database", "no such user")
+"""What a PgBouncer refuses for good under a code of class 08, which is its only one."""
 
 Uniques = Mapping[tuple[str, str], tuple[str, ...]]
 """The columns of unique indexes, by schema and name."""
@@ -131,6 +146,25 @@ def lost(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return isinstance(error, asyncpg.PostgresConnectionError) or field_of(error, "sqlstate").startswith("57P0")
     if isinstance(error, STALE | TimeoutError):
+        return False
+    return isinstance(error, OSError | asyncpg.InternalClientError)
+
+
+def passes(error: BaseException | None) -> bool:
+    """Whether what keeps us from a server may pass by itself, because the server or the way to it is down.
+
+    What somebody has to mend first (an address, a password, a right, a table) does not. What a PgBouncer says of the
+    server behind it does.
+
+    Args:
+        error: What the driver raised.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        code, said = field_of(error, "sqlstate"), field_of(error, "message")
+        return (code in PASSING or code.startswith("08")) and not any(each in said for each in NEVER_PASSES)
+    if isinstance(error, asyncpg.InterfaceError):
+        return "closed" in str(error)
+    if isinstance(error, ssl.SSLError | TargetServerAttributeNotMatched) or "rejected SSL" in str(error):
         return False
     return isinstance(error, OSError | asyncpg.InternalClientError)
 

@@ -161,9 +161,16 @@ def identity_of(name: str, sight: Sight) -> int:
         name: Of the database among those of the app; empty where it is the only one.
         sight: What its server says about itself.
     """
-    if not name:
-        return sight.system
-    return int.from_bytes(hashlib.blake2b(f"{name}/{sight.system}".encode(), digest_size=8).digest(), "big") | 1
+    return _number(f"{name}/{sight.system}") if name else sight.system
+
+
+def alias_of(name: str) -> int:
+    """Return what marks call a database of that name while its server has not been seen: whichever it will be."""
+    return _number(f"{name}/")
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") | 1
 
 
 def node_of(address: str, sight: Sight) -> int:

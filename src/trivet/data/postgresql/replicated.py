@@ -19,11 +19,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-import asyncpg
+from msgspec.structs import replace
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import FARTHEST, Mark, Marks
@@ -31,7 +30,8 @@ from trivet.data.database import DatabaseUnavailable, Dialect, Reads, Session, S
 from trivet.data.observer import UNOBSERVED, Observer
 from trivet.data.pooled import PoolsObserver
 from trivet.data.postgresql.database import PostgresDatabase
-from trivet.data.postgresql.replica import Candidate, Course, choose, identity_of, node_of, unfit, wrong
+from trivet.data.postgresql.errors import BROKEN, reraise
+from trivet.data.postgresql.replica import Candidate, Course, alias_of, choose, identity_of, node_of, unfit, wrong
 from trivet.data.postgresql.routed import MarkedSession, RoutedSession
 from trivet.data.postgresql.standby import StandbyDatabase
 from trivet.data.postgresql.watch import SILENT_SECONDS, Sight, Watch, look
@@ -71,24 +71,33 @@ class Replica:
         self._late = False
         self._watch: Watch | None = None
 
-    async def open(self, primary: Sight) -> None:
-        """Verify that it is a replica of the primary, if it answers, and watch it from now on.
+    async def meet(self, primary: Sight) -> Sight | str:
+        """Return what it is, a replica of the primary, or why it does not answer just now.
 
         Raises:
             DatabaseUnavailable: It is something else, or it will not let us in: with what to do.
         """
-        self.database.prepare()
         try:
             sight = await self.database.sight()
         except DatabaseUnavailable as gone:
-            if not passes(gone.__cause__):
+            if not self.database.passes(gone):
                 raise
-            self._lost(str(gone.args[0]))
+            return str(gone.args[0])
+        problem = wrong(sight, primary)
+        if problem:
+            raise DatabaseUnavailable.because(f"{self.database}: {problem}")
+        return sight
+
+    def begin(self, met: Sight | str) -> None:
+        """Watch it from now on.
+
+        Args:
+            met: What `meet` returned.
+        """
+        if isinstance(met, str):
+            self._lost(met)
         else:
-            problem = wrong(sight, primary)
-            if problem:
-                raise DatabaseUnavailable.because(f"{self.database}: {problem}")
-            self._seen(sight)
+            self._seen(met)
         self._watch = Watch(self.database.connect, self._seen, self._lost)
 
     async def close(self) -> None:
@@ -149,17 +158,12 @@ class Replica:
             self._of.observer.down(self.name, why)
 
 
-def passes(cause: BaseException | None) -> bool:
-    """Whether what keeps us from a replica may pass by itself: then it is used once it answers."""
-    if isinstance(cause, ssl.SSLError):
-        return False
-    return isinstance(
-        cause,
-        OSError
-        | asyncpg.CannotConnectNowError
-        | asyncpg.TooManyConnectionsError
-        | asyncpg.exceptions.TargetServerAttributeNotMatched,
-    )
+async def _nothing() -> None:
+    """Find nothing amiss."""
+
+
+def _position(mark: Mark) -> int:
+    return mark.position
 
 
 class ReplicatedDatabase:
@@ -177,6 +181,7 @@ class ReplicatedDatabase:
         primary: The database on the primary.
         primary_sight: What the last look at it showed.
         identity: What marks call it.
+        alias: What marks call it that were made before its primary was seen.
 
     Raises:
         ValueError: An address can not be read.
@@ -185,8 +190,6 @@ class ReplicatedDatabase:
     dialect: Dialect = "postgresql"
 
     primary_sight: Sight
-
-    identity: int
 
     def __init__(
         self,
@@ -197,6 +200,7 @@ class ReplicatedDatabase:
         node: str = "",
     ) -> None:
         self.node = node
+        self.identity = self.alias = alias_of(node)
         self.primary = PostgresDatabase(url, settings, name)
         self.replicas = [Replica(StandbyDatabase(each.reveal(), settings, name), self) for each in settings.replicas]
         self.observer = observer
@@ -217,19 +221,47 @@ class ReplicatedDatabase:
         Raises:
             DatabaseUnavailable: With what to do about it.
         """
-        self.now = asyncio.get_running_loop().time
-        await self.primary.open()
+        self._prepare()
         try:
-            driver = await self.primary.connect()
-            try:
-                self._seen(await look(driver))
-            finally:
-                driver.terminate()
-            for replica in self.replicas:
-                await replica.open(self.primary_sight)
+            await self.admit(_nothing)
         except BaseException:
             await self.close()
             raise
+
+    def _prepare(self) -> None:
+        self.now = asyncio.get_running_loop().time
+        self.primary.prepare()
+        for replica in self.replicas:
+            replica.database.prepare()
+
+    def passes(self, gone: DatabaseUnavailable) -> bool:
+        """Whether what keeps us from the primary may pass by itself; see `Absentable.passes`."""
+        return self.primary.passes(gone)
+
+    def suspend(self, why: DatabaseUnavailable) -> None:
+        """Belong to this process, and refuse whoever wants a connection until `admit`, to a replica as well."""
+        if self.primary.closed:
+            self._prepare()
+        self.primary.suspend(why)
+
+    async def admit(self, make_sure: Callable[[], Awaitable[None]]) -> None:
+        """Give connections, if the primary can be used, nothing is amiss there, and the replicas are its own.
+
+        See `Absentable.admit`.
+        """
+        await self.primary.verify()
+        driver = await self.primary.connect()
+        try:
+            self._seen(await look(driver))
+        except BROKEN as error:
+            reraise(error, self.primary, self.primary.uniques)
+        finally:
+            driver.terminate()
+        await make_sure()
+        met = [await replica.meet(self.primary_sight) for replica in self.replicas]
+        for replica, found in zip(self.replicas, met, strict=True):
+            replica.begin(found)
+        self.primary.pool.resume()
         if self.replicas:
             self._watch = Watch(self.primary.connect, self._seen, self._lost)
 
@@ -306,11 +338,20 @@ class ReplicatedDatabase:
     @property
     def farthest(self) -> Mark:
         """The mark of whom only the primary will do for."""
-        return Mark(database=self.identity, timeline=self.primary_sight.timeline, position=FARTHEST)
+        return Mark(database=self.identity, timeline=0, position=FARTHEST)
 
-    def knows(self, marks: Marks) -> bool:
-        """Whether all of the marks are of this database; what others mean, nobody can say."""
-        return all(mark.database == self.identity for mark in marks)
+    def known(self, marks: Marks) -> Marks | None:
+        """Return the marks under its identity, ``None`` where one is of another database; see `Accounting.known`."""
+        if all(mark.database == self.identity for mark in marks):
+            return marks
+        if any(mark.database not in self._names for mark in marks):
+            return None
+        farthest = max(marks, key=_position)
+        return (replace(farthest, database=self.identity),)
+
+    @property
+    def _names(self) -> tuple[int, int]:
+        return self.identity, self.alias
 
     # -- sessions
 
@@ -352,7 +393,9 @@ class ReplicatedDatabase:
             after = ()
         elif after is None:
             return None, "unknown caller"
-        mark = next((each for each in after if each.database == self.identity), None)
+        if self._watch is None:
+            return None, "no replica"
+        mark = max((each for each in after if each.database in self._names), key=_position, default=None)
         wait, began = self._settings.replica_wait, self.now()
         while True:
             now = self.now()

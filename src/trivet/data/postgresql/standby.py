@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from asyncpg.exceptions import TargetServerAttributeNotMatched
+
 from trivet.data.database import DatabaseUnavailable
 from trivet.data.postgresql.database import PostgresDatabase
 from trivet.data.postgresql.errors import BROKEN, reraise
@@ -30,6 +32,10 @@ class StandbyDatabase(PostgresDatabase):
     def shown(self) -> str:
         """Where it is, as metrics name it."""
         return self._address.where
+
+    def passes(self, gone: DatabaseUnavailable) -> bool:
+        """Whether what keeps us from the server may pass by itself: it may also be a primary for a while."""
+        return isinstance(gone.__cause__, TargetServerAttributeNotMatched) or super().passes(gone)
 
     async def sight(self) -> Sight:
         """Return what the server is and how far it has come.

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from trivet.core.clock import Deadline
 from trivet.core.consistency import DIRECTORY, Mark, Marks, both
 from trivet.core.sharding import SHARDS
-from trivet.data.database import Contention, Database, Dialect, Reads, Session, Snapshot, Tenancy
+from trivet.data.database import (
+    Absentable,
+    Contention,
+    Database,
+    DatabaseUnavailable,
+    Dialect,
+    Reads,
+    Session,
+    Snapshot,
+    Tenancy,
+)
+from trivet.data.observer import UNOBSERVED, Observer
 from trivet.data.pooled import PoolsObserver
+from trivet.data.sharding.absence import Absence
 from trivet.data.sharding.directory import HOME, Directory, dealt
-from trivet.data.sharding.reads import ShardedRead
+from trivet.data.sharding.reads import ShardedRead, together
 from trivet.data.sharding.session import ShardedWrite
 from trivet.data.sharding.tables import statements, tables
 from trivet.data.statement import Statement
@@ -40,6 +53,9 @@ class ShardedDatabase:
         nodes: The database of each node by its name; one of them is called ``home``. On SQLite that is the only one:
             all shards are in one file, and what is refused elsewhere is refused there.
         replicated: Whether any node has replicas; all of them keep account then of what callers have seen.
+        whole: Whether every node has to be there to begin with. Otherwise one that can not be reached, other than the
+            home database, is absent until it can be used.
+        observer: Told which nodes are absent.
 
     Attributes:
         nodes: As given.
@@ -48,7 +64,14 @@ class ShardedDatabase:
         directory: Where the shards are, as this process knows it.
     """
 
-    def __init__(self, nodes: Mapping[str, Database], *, replicated: bool = False) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, Database],
+        *,
+        replicated: bool = False,
+        whole: bool = True,
+        observer: Observer = UNOBSERVED,
+    ) -> None:
         self.nodes = dict(nodes)
         self.replicated = replicated
         self.home = self.nodes[HOME]
@@ -56,6 +79,11 @@ class ShardedDatabase:
         self.directory = Directory(self.home, self.nodes)
         self.moves = self.dialect == "postgresql"
         """Whether shards can be on other nodes; where not, nothing has to be asked."""
+        self._whole = whole
+        self._observer = observer
+        self._absent: dict[str, Absence] = {}
+        self._returning: list[asyncio.Task[None]] = []
+        self._wake: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         return f"ShardedDatabase({', '.join(self.nodes)})"
@@ -63,29 +91,61 @@ class ShardedDatabase:
     # -- life
 
     async def open(self) -> None:
-        """Open every node; raises what their `open` raises."""
+        """Open every node that is there; raises what their `open` raises."""
         async with AsyncExitStack() as stack:
-            for database in self.nodes.values():
-                await database.open()
-                stack.push_async_callback(database.close)
+            stack.push_async_callback(self.close)
+            await self.home.open()
+            others = [(name, database) for name, database in self.nodes.items() if name != HOME]
+            await together([self._there(name, database.open) for name, database in others])
             stack.pop_all()
 
     async def close(self) -> None:
         """Close every node."""
+        for task in self._returning:
+            task.cancel()
+        await asyncio.gather(*self._returning, return_exceptions=True)
         for database in self.nodes.values():
             await database.close()
 
     async def create(self, tables: Sequence[sa.Table]) -> None:
         """Create the tables on every node, so that a shard can go anywhere; then fill an empty directory."""
-        for database in self.nodes.values():
-            await database.create(tables)
-        await self._ready()
+        await self._make_sure(lambda database: database.create(tables))
 
     async def check(self, tables: Sequence[sa.Table]) -> None:
         """Check the tables on every node; then fill an empty directory."""
-        for database in self.nodes.values():
-            await database.check(tables)
-        await self._ready()
+        await self._make_sure(lambda database: database.check(tables))
+
+    async def _make_sure(self, act: Callable[[Database], Awaitable[None]]) -> None:
+        for name, database in self.nodes.items():
+            await self._there(name, partial(act, database))
+        if self.moves:
+            await self._fill()
+            await self.directory.refresh()
+        for name in self.nodes.keys() - self._absent.keys() - {HOME}:
+            self._observer.present(name)
+        self._returning = [asyncio.create_task(self._back(each, act)) for each in self._absent.values()]
+
+    async def _there(self, name: str, act: Callable[[], Awaitable[None]]) -> None:
+        """Do something with a node that is there; where it turns out that it is not, it is absent from then on."""
+        if name in self._absent:
+            return
+        try:
+            await act()
+        except DatabaseUnavailable as gone:
+            node = cast("Absentable", self.nodes[name])
+            if self._whole or name == HOME or not node.passes(gone):
+                raise
+            await node.close()
+            self._absent[name] = Absence(name, node, gone, self._observer)
+
+    async def _back(self, absence: Absence, act: Callable[[Database], Awaitable[None]]) -> None:
+        """Use a node once it can be used."""
+        node = absence.node
+        await absence.end(partial(act, node))
+        del self._absent[absence.name]
+        if self._wake is not None:
+            node.listen(self._wake)
+            self._wake()
 
     async def ping(self) -> None:
         """Return when the home database has answered: a node that is down is no reason to serve nothing at all."""
@@ -97,19 +157,16 @@ class ShardedDatabase:
             database.watch(observer, node if name == HOME else name)
 
     def listen(self, wake: Callable[[], None]) -> None:
-        """Listen on every node."""
-        for database in self.nodes.values():
-            database.listen(wake)
+        """Listen on every node, on one that is absent once it is there."""
+        self._wake = wake
+        for name, database in self.nodes.items():
+            if name not in self._absent:
+                database.listen(wake)
 
     def tell(self) -> None:
         """Tell on every node."""
         for database in self.nodes.values():
             database.tell()
-
-    async def _ready(self) -> None:
-        if self.moves:
-            await self._fill()
-            await self.directory.refresh()
 
     async def _fill(self) -> None:
         """Deal the shards out to the nodes, where that was never done; nodes learn it first, the directory last."""
@@ -121,6 +178,7 @@ class ShardedDatabase:
         try:
             if await home.fetch(Statement(sa.select(shard.c.logical).limit(sa.literal_column("1"))), ()):
                 return
+            self._all_there()
             await home.fetch(Statement(sa.text(f"SELECT pg_advisory_xact_lock({FILLING})")), ())
             if await home.fetch(Statement(sa.select(shard.c.logical).limit(sa.literal_column("1"))), ()):
                 return
@@ -144,6 +202,13 @@ class ShardedDatabase:
             await home.commit()
         finally:
             await home.close()
+
+    def _all_there(self) -> None:
+        if self._absent:
+            raise DatabaseUnavailable.because(
+                f"the shards were never dealt out, and {' and '.join(self._absent)} can not be reached: begin once all "
+                "databases of database.shards are there, or leave out what is not (the reason is in the log)"
+            )
 
     # -- sessions
 
@@ -195,10 +260,21 @@ class ShardedDatabase:
             marks = both(marks, await node.position(everything))
         return self.marks(marks, ())
 
-    def knows(self, marks: Marks) -> bool:
-        """Whether all of the marks are of these nodes, or of the directory; what others mean, nobody can say."""
-        known = {DIRECTORY, *(node.identity for node in self._replicated)}
-        return all(mark.database in known for mark in marks)
+    def known(self, marks: Marks) -> Marks | None:
+        """Return the marks as these nodes are called; see `Accounting.known`.
+
+        Of a node that is absent nobody knows what it was called before: a token from then leads to primaries.
+        """
+        found: Marks = ()
+        for mark in marks:
+            if mark.database == DIRECTORY:
+                found += (mark,)
+                continue
+            named = next((known for node in self._replicated if (known := node.known((mark,)))), None)
+            if named is None:
+                return None
+            found = both(found, named)
+        return found
 
     @staticmethod
     def version_in(marks: Marks) -> int:
