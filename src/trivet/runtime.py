@@ -46,6 +46,9 @@ T = TypeVar("T")
 
 AGE_TICK_SECONDS = 1.0
 
+LATE_SECONDS = 10.0
+"""How long ago it may have been that a replica was seen to be near enough, when the read from it is answered."""
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -103,11 +106,13 @@ class Runtime:
         self.alarms = Alarms(self.clock)
         self.ages = Alarms(self.clock, tick=AGE_TICK_SECONDS)
         self.handlers = Handlers()
+        self.sharded = any(table.shard_by is not None for module in self.modules for table in module.tables)
         elsewhere = [module for service in resources if isinstance(service, Elsewhere) for module in service.modules]
         self.subscribers = Subscribers(self.modules, elsewhere)
         views = {view.id: [each.id for each in view.subscriptions] for m in self.modules for view in m.views}
         scheduled = [view.id for m in self.modules for view in m.views if view.every is not None]
-        self.freshness = Freshness(views, scheduled, self.clock, ViewMetrics(self.metrics))
+        keep = settings.database.replica_lag + LATE_SECONDS if self.replicated else 0.0
+        self.freshness = Freshness(views, scheduled, self.clock, ViewMetrics(self.metrics), keep)
         self.default_principal: Principal = default_principal(settings)
         kept = settings.database.session_record == "memory"
         self.record = MemoryRecord(settings.database.replica_lag, self.clock.monotonic) if kept else None
@@ -118,7 +123,6 @@ class Runtime:
         self.ready = False
         self.draining = False
         self.plans: Mapping[Any, Any] = plans or {}
-        self.sharded = any(table.shard_by is not None for module in self.modules for table in module.tables)
         self.stores: tuple[Database, ...] = ()
         self.dispatchers: list[Dispatcher] = []
         self.snapshots = asyncio.Semaphore(0)

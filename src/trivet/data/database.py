@@ -345,3 +345,12 @@ class Accounting(Protocol):
         ``None`` where one is of a database that it does not know: what that means, nobody can say here.
         """
         ...
+
+
+class Lagging(Protocol):
+    """What a reading session has beside, where there are replicas."""
+
+    @property
+    def behind(self) -> float:
+        """Seconds: what is not sharded was there to be read if it was committed longer ago; 0 at the primary."""
+        ...

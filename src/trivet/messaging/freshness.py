@@ -2,6 +2,7 @@
 
 Each process looks once a second, or less often where looking takes long, and remembers the instant up to which
 everything that was committed is in the view: that of the oldest event which is not, or else that of the look itself.
+What a replica shows is as old as the replica, and so is what a look says of it: the last one that was over by then.
 A dead letter counts: the view lacks what it says, until it is replayed or the view is rebuilt.
 
 Where tables are sharded, each database has such an instant, and the earliest of them is the view's. One that can not be
@@ -11,14 +12,17 @@ asked keeps the instant of the last look at it, so the view gets older until it 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from trivet.core.clock import Clock
 from trivet.core.error import Error
+from trivet.core.shape import Struct
 from trivet.data.database import Database
 from trivet.data.refreshed import refreshed
 from trivet.messaging.deliveries import quoted
@@ -40,6 +44,18 @@ class Watcher(Protocol):
         """This is how old the rows of a view are just now."""
 
 
+class _Look(Struct):
+    """What was seen of a view.
+
+    Attributes:
+        over: When the look was over.
+        complete: Everything that was committed until then was in the view.
+    """
+
+    over: datetime
+    complete: datetime
+
+
 class Freshness:
     """Knows since when each view may lack something.
 
@@ -48,10 +64,16 @@ class Freshness:
         scheduled: Those that are made anew every so often.
         clock: Time.
         watcher: Is told.
+        keep: Seconds for which looks are remembered: as far as replicas may be behind.
     """
 
     def __init__(
-        self, views: Mapping[str, Sequence[str]], scheduled: Collection[str], clock: Clock, watcher: Watcher
+        self,
+        views: Mapping[str, Sequence[str]],
+        scheduled: Collection[str],
+        clock: Clock,
+        watcher: Watcher,
+        keep: float = 0.0,
     ) -> None:
         self.views = dict(views)
         self._scheduled = scheduled
@@ -59,15 +81,22 @@ class Freshness:
         self._watcher = watcher
         self._complete: dict[str, dict[Database, datetime]] = {view: {} for view in views}
         self._databases: Sequence[Database] = ()
+        self._keep = timedelta(seconds=keep)
+        self._looks: dict[str, deque[_Look]] = {view: deque() for view in views}
         self._subscribers = tuple(sorted({each for subscribers in views.values() for each in subscribers}))
 
-    def age(self, view: str) -> float | None:
-        """Return for at most how many seconds a view has lacked anything; ``None`` where that is not known yet.
+    def age(self, view: str, behind: float = 0.0) -> float | None:
+        """Return for at most how many seconds a view has lacked anything; ``None`` where that is not known.
 
         It is what was seen at the last look, grown by the time since.
+
+        Args:
+            view: Which one.
+            behind: Seconds by which the copy that is read is behind its primary, at most.
         """
-        since = self._since(view)
-        return None if since is None else max(0.0, (self._clock.now() - since).total_seconds())
+        now = self._clock.now()
+        since = self._since_behind(view, now, behind) if behind else self._since(view)
+        return None if since is None else max(0.0, (now - since).total_seconds())
 
     async def run(self, databases: Sequence[Database]) -> None:
         """Look until cancelled; what fails is tried again at the next turn.
@@ -100,6 +129,7 @@ class Freshness:
                 old = failed is not None or view in lacking
                 found[view] = max(0.0, (now - since).total_seconds()) if old else 0.0
                 self._watcher.age(view, found[view])
+                self._remember(view, _Look(over=now, complete=since))
         if failed is not None:
             raise failed
         return found
@@ -131,6 +161,19 @@ class Freshness:
         if not wanted or not all(database in known for database in wanted):
             return None
         return min(known.values())
+
+    def _since_behind(self, view: str, now: datetime, behind: float) -> datetime | None:
+        """Return the same for a copy of the first database that is so many seconds behind."""
+        if math.isinf(behind):
+            return None
+        shown = now - timedelta(seconds=behind)
+        return next((look.complete for look in reversed(self._looks[view]) if look.over <= shown), None)
+
+    def _remember(self, view: str, look: _Look) -> None:
+        looks = self._looks[view]
+        looks.append(look)
+        while len(looks) > 1 and looks[1].over <= look.over - self._keep:
+            looks.popleft()
 
 
 @cache

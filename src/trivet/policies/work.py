@@ -36,6 +36,7 @@ from trivet.messaging.message import Message, MessageKind
 from trivet.runtime import Runtime
 
 if TYPE_CHECKING:
+    from trivet.data.database import Lagging
     from trivet.data.sharding.session import ShardedWrite
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class UnitOfWork:
         "_session",
         "_shard",
         "_since",
+        "_viewed",
         "plans",
         "reads",
         "runtime",
@@ -85,6 +87,7 @@ class UnitOfWork:
         self._nesting: asyncio.Task[Any] | None = None
         self._now: datetime | None = None
         self._since: Marks | None = None
+        self._viewed: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"UnitOfWork(request_id={self._call.request_id!r}, writes={self.writes})"
@@ -181,7 +184,15 @@ class UnitOfWork:
 
     def viewed(self, view: str) -> None:
         """Let the answer say how old the data of a read model may be, where that is known."""
-        age = self.runtime.freshness.age(view)
+        witness, reads = self._call.witness, self.reads
+        at_primary = self.writes or reads == "primary" or (reads == "session" and witness is None)
+        if at_primary or not self.runtime.replicated:
+            self._say_age(view, 0.0)
+        else:
+            self._viewed += (view,)  # how far the copy that is read is behind, is known once it is chosen
+
+    def _say_age(self, view: str, behind: float) -> None:
+        age = self.runtime.freshness.age(view, behind)
         if age is not None:
             dataage.tell(self._call, age)
 
@@ -406,6 +417,8 @@ class UnitOfWork:
     async def close(self) -> None:
         """Return what is borrowed; what was not committed is rolled back. From now on its contexts reach nothing."""
         session = self._session
+        for view in self._viewed if session is not None else ():
+            self._say_age(view, cast("Lagging", session).behind)
         self.end()
         if session is not None:
             await session.close()

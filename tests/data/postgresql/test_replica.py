@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import asyncpg
@@ -93,6 +94,30 @@ def test_behind_is_the_time_since_the_primary_went_on(steps: list[tuple[float, i
         assert now + 1 - passed[0] <= behind + 1e-6 <= now + 1 - passed[0] + 0.03
     else:
         assert behind == 0.0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.001, 5), st.integers(0, 3), st.booleans()), min_size=1, max_size=20),
+    st.integers(0, 40),
+)
+def test_a_replica_is_never_said_to_be_complete_up_to_a_later_time_than_it_is(
+    steps: list[tuple[float, int, bool]], position: int
+) -> None:
+    """The primary goes on at each step; not each of them is looked at."""
+    course, now, end = Course(10_000), 0.0, 0
+    gone, looked = math.inf, -math.inf
+    for pause, more, looks in steps:
+        now += pause
+        end += more
+        if end > position:
+            gone = min(gone, now)
+        if looks:
+            looked = now
+            course.note(now, end)
+    complete = course.complete(position)
+    assert complete < gone
+    if looked < gone:  # as finely as it was looked
+        assert complete == looked
 
 
 def test_what_is_long_ago_is_forgotten() -> None:

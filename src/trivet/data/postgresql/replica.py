@@ -16,6 +16,8 @@ GRAIN_SECONDS = 0.02
 FRESH_SECONDS = 0.02
 """A replica that was late when it was looked at longer ago may have come far enough by now."""
 
+NEVER = float("-inf")
+
 SETTINGS = "TRIVET_DATABASE__REPLICAS (of a shard: TRIVET_DATABASE__SHARD_REPLICAS)"
 
 TIMELINE_HINT = "grant pg_read_all_stats to its user, so that a replica that follows a new primary is known at once"
@@ -32,6 +34,8 @@ class Course:
         self._seconds = seconds
         self._times: list[float] = []
         self._ends: list[int] = []
+        self._before: list[float] = []
+        self._looked = NEVER
 
     @property
     def end(self) -> int:
@@ -40,6 +44,7 @@ class Course:
 
     def note(self, now: float, end: int) -> None:
         """Remember where the primary is."""
+        before, self._looked = self._looked, now
         if end <= self.end:
             return
         if self._times and now - self._times[-1] < GRAIN_SECONDS:
@@ -47,19 +52,27 @@ class Course:
             return
         self._times.append(now)
         self._ends.append(end)
+        self._before.append(before)
         if self._times[0] < now - 2 * self._seconds:
             keep = bisect_right(self._times, now - self._seconds)
-            del self._times[:keep], self._ends[:keep]
+            del self._times[:keep], self._ends[:keep], self._before[:keep]
 
     def behind(self, now: float, position: int) -> float:
         """Return the seconds since the primary was at a position and went on."""
         passed = bisect_right(self._ends, position)
         return max(0.0, now - self._times[passed]) if passed < len(self._times) else 0.0
 
+    def complete(self, position: int) -> float:
+        """Return when the primary was last seen not to have gone beyond a position: all until then is there."""
+        passed = bisect_right(self._ends, position)
+        return self._before[passed] if passed < len(self._before) else self._looked
+
     def forget(self) -> None:
         """Begin anew: the primary is another one."""
         self._times.clear()
         self._ends.clear()
+        self._before.clear()
+        self._looked = NEVER
 
 
 class Candidate(Struct):

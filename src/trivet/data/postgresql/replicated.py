@@ -319,6 +319,10 @@ class ReplicatedDatabase:
         """Return how far a replica was behind the primary: seconds, and bytes of the log."""
         return self._course.behind(sight.at, sight.position), max(0, self._course.end - sight.position)
 
+    def complete(self, sight: Sight) -> float:
+        """Return up to when a replica had everything, at least, on the clock of `now`."""
+        return self._course.complete(sight.position)
+
     def too_far(self, seconds: float, size: int) -> bool:
         """Whether a replica that is so far behind is not used."""
         return seconds > self._settings.replica_lag or size > self._settings.replica_lag_size

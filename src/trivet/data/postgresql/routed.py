@@ -11,6 +11,7 @@ import asyncpg
 from trivet.core.clock import Deadline
 from trivet.core.consistency import Mark, Marks
 from trivet.data.database import Contention, DatabaseUnavailable, Reads, Row, Tenancy
+from trivet.data.postgresql.replica import NEVER
 from trivet.data.postgresql.session import ReadSession, SnapshotSession, WriteSession
 from trivet.data.statement import Insert, Statement
 from trivet.data.turn import Turn
@@ -54,6 +55,7 @@ class RoutedSession:
     __slots__ = (
         "_after",
         "_all",
+        "_complete",
         "_deadline",
         "_inner",
         "_node",
@@ -83,6 +85,7 @@ class RoutedSession:
         self._inner: ReadSession | None = None
         self._replica: Replica | None = None
         self._node = 0
+        self._complete = NEVER
         self._touched = False
         self._turn = Turn()
         self.tenant: Tenancy = None
@@ -107,7 +110,9 @@ class RoutedSession:
     async def _chosen(self) -> ReadSession:
         if self._inner is None:
             self._replica = await self._all.route(self._reads, self._after)
-            self._node = 0 if self._replica is None else self._replica.node
+            if self._replica is not None:
+                self._node, sight = self._replica.node, self._replica.sight
+                self._complete = NEVER if sight is None else self._all.complete(sight)
             self._inner = self._at(self._all.primary if self._replica is None else self._replica.database)
         return self._inner
 
@@ -132,6 +137,11 @@ class RoutedSession:
         self._replica = None
         self._inner = self._at(self._all.primary)
         return self._inner
+
+    @property
+    def behind(self) -> float:
+        """Before how many seconds everything that was committed could be seen here, at least; see `Lagging`."""
+        return 0.0 if self._replica is None else max(0.0, self._all.now() - self._complete)
 
     @property
     def taken(self) -> dict[int, int] | None:

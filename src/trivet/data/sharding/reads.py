@@ -193,6 +193,12 @@ class ShardedRead:
                 return rows
         return []
 
+    @property
+    def behind(self) -> float:
+        """How far the copy of the home database that was read is behind; see `Lagging`."""
+        home = (session for (node, _), session in self._sessions.items() if node == HOME)
+        return max((cast("RoutedSession", session).behind for session in home), default=0.0)
+
     # -- as every session: what is not sharded
 
     async def fetch(self, statement: Statement, values: Sequence[Any]) -> list[Row]:
