@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from threading import get_ident
 from typing import NoReturn
 
 import msgspec
@@ -135,25 +136,24 @@ SERVER = EnvoyServer(
 )
 
 
-HOME: list[asyncio.AbstractEventLoop] = []
-"""The loop of the worker, once there is one."""
+HOME: dict[int, asyncio.AbstractEventLoop] = {}
+"""The loop of the worker by its thread, once there is one: which loop runs is a system call to ask up to Python 3.11."""
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request; as the first lifespan, be the worker."""
-    loop = asyncio.get_running_loop()
     if scope["type"] == "lifespan":
         await receive()
         if not HOME:
-            HOME.append(loop)
+            HOME[get_ident()] = asyncio.get_running_loop()
             await work(scope, send)
         scope["state"].update(SERVER.state)  # of another listener: the application is open already
         await send({"type": "lifespan.startup.complete"})
         await receive()  # never comes: the worker leaves
-    elif loop is HOME[0]:
+    elif get_ident() in HOME:
         await SERVER(scope, receive, send)
     else:
-        await answer_at(HOME[0], SERVER, scope, receive, send)
+        await answer_at(next(iter(HOME.values())), SERVER, scope, receive, send)
 
 
 async def work(scope: Scope, send: Send) -> NoReturn:

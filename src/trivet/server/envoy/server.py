@@ -67,6 +67,7 @@ class EnvoyServer:
         self._log = log
         self._http3 = http3
         self._app: ASGIApp | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._requests: set[asyncio.Task[Any]] = set()
         self._winding: asyncio.Task[None] | None = None
         self._answered = 0.0
@@ -75,7 +76,7 @@ class EnvoyServer:
         """Answer one request."""
         assert self._app is not None  # Envoy listens only once it is open
         adopt_certificate(scope)
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._requests.add(task)
         try:
@@ -87,6 +88,7 @@ class EnvoyServer:
     async def start(self, app: ASGIApp, sockets: Sequence[Any], state: MutableMapping[str, Any]) -> None:
         """Let Envoy listen, and return when it does."""
         self._app, self.state = app, state
+        self._loop = asyncio.get_running_loop()
         await self._websockets.start(app, state)
         assert self.when_open is not None
         await self.when_open()
