@@ -47,6 +47,12 @@ def workers(served: Served) -> set[int]:
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
+def places(pid: int) -> set[tuple[frozenset[int], int]]:
+    """Return on which cores the threads of a process run, and how these take turns."""
+    threads = [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
+    return {(frozenset(os.sched_getaffinity(thread)), os.sched_getscheduler(thread)) for thread in threads}
+
+
 def gone(pid: int) -> bool:
     try:
         return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
@@ -393,3 +399,14 @@ def test_code_that_is_broken_from_the_start_is_awaited_too(tmp_path: Path) -> No
     finally:
         process.terminate()
         assert process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_pinned_worker_keeps_to_a_core_and_so_does_who_takes_its_place() -> None:
+    with serving(TRIVET_SERVER__PIN="true", TRIVET_SERVER__WORKERS="2") as served:
+        first, second, *_ = sorted(os.sched_getaffinity(0)) * 2
+        kept = [{(frozenset({core}), os.SCHED_BATCH)} for core in (first, second)]
+        assert [places(pid) for pid in sorted(workers(served))] == kept
+        killed = min(workers(served))
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: gone(killed) and len(workers(served) - {killed}) == 2 and ready(served) == 200)
+        assert [places(pid) for pid in sorted(workers(served), reverse=True)] == kept

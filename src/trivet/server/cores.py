@@ -1,4 +1,4 @@
-"""How many cores this process may use: what the machine has, what it is bound to, and what its control group allows."""
+"""Which cores there are to use, by the machine and its control groups, and how a worker is kept to one of them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,22 @@ def usable_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota(GROUPS, _own_group())
     return max(1, cores if quota is None else min(cores, math.ceil(quota)))
+
+
+def pin(pid: int, number: int) -> None:
+    """Keep a process that was just started to one core, and let its threads take turns there (Linux).
+
+    A thread that wakes another one would make way for it at once, for every single piece of work; under `SCHED_BATCH`
+    it goes on until it waits itself, and what it left is done together.
+
+    Args:
+        pid: The process; threads and processes that it starts are kept to the same core.
+        number: Which of the cores of this process it gets; beyond the last one they are given out anew.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    with suppress(ProcessLookupError):  # it has ended already
+        os.sched_setaffinity(pid, {cores[number % len(cores)]})
+        os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
 
 
 def cpu_quota(groups: Path, own: str) -> float | None:

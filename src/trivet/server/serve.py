@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 from collections.abc import Callable, Mapping
@@ -69,9 +70,11 @@ def serve(
     Raises:
         CannotListen: A port is taken, or an address is not this machine's.
         CannotUseCertificate: The files of the certificate can not be used.
-        CannotServe: Envoy was asked for and can not run here.
+        CannotServe: Envoy, or a core for each worker, was asked for and can not be had here.
     """
     server = settings.server
+    if server.pin and not hasattr(os, "sched_setaffinity"):
+        raise CannotServe("This system keeps no process to a core.\n    Set TRIVET_SERVER__PIN=false.")
     log = Logger(Sink(format=settings.log.format, level=settings.log.level, colour=colour))
     serving = listen(
         server.host,

@@ -25,6 +25,7 @@ import msgspec
 
 from trivet.server.backoff import failures_after, restart_delay
 from trivet.server.control import Drain
+from trivet.server.cores import pin
 from trivet.server.fleet import Fleet
 from trivet.server.launcher import Launcher
 from trivet.server.management import Management, Page
@@ -166,6 +167,8 @@ class Supervisor:
     def _spawn(self, slot: Slot) -> Process:
         replaces = slot.current is not None and slot.current.serving
         process = Process(slot.name, lambda control: self._launcher.start(slot.name, control, replaces=replaces))
+        if self._settings.pin:
+            pin(process.pid, self._slots.index(slot))
         slot.current = process
         self._alive.add(process)
         self._later(self._tend(slot, process))

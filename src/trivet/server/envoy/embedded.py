@@ -137,7 +137,7 @@ SERVER = EnvoyServer(
 
 
 HOME: dict[int, asyncio.AbstractEventLoop] = {}
-"""The loop of the worker by its thread, once there is one: which loop runs is a system call to ask up to Python 3.11."""
+"""The loop of the worker by its thread, once there is one: to ask which one runs is a system call up to Python 3.11."""
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
