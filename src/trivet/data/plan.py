@@ -399,12 +399,17 @@ class ListingPlan:
         if after:
             select = select.where(self._after(where, arguments))
         if every_shard:
-            dialect = plan.dialect
-            where.sources["shards"] = lambda ctx, own: list_value(own[-1], dialect)
-            select = select.where(any_of(plan.table.c[SHARD_COLUMN], "shards", dialect))
+            select = select.where(self._among_shards(where))
         limit = arguments + (len(self._resolved.order) if after else 0)
         limited = select.limit(where.bind(Given(limit), sa.BigInteger()))
         return part_of(limited, plan.dialect, where.sources)
+
+    def _among_shards(self, where: Where) -> sa.ColumnElement[bool]:
+        """Return the condition that a row is of one of the shards that are given last."""
+        dialect = self._plan.dialect
+        where.sources["shards"] = lambda ctx, own: list_value(own[-1], dialect)
+        among: sa.ColumnElement[bool] = any_of(self._plan.table.c[SHARD_COLUMN], "shards", dialect)
+        return among
 
     def _order_by(self, table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
         return [table.c[column.name].desc() if down else table.c[column.name] for column, down in self._resolved.order]

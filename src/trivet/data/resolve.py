@@ -213,9 +213,6 @@ def _search(table: Relation[Any, Any], columns: Sequence[Column], faults: Faults
     if declared.language not in LANGUAGES:
         problem = f"search: there is no language {declared.language!r}"
         faults.add("table-search", problem, f"These are known: {', '.join(sorted(LANGUAGES))}.")
-    if table.shard_by is not None:
-        mend = "Leave out `search`, and keep what is searched in a table that is not sharded."
-        faults.add("table-search", "search: its rows are on several servers", mend)
     return levels
 
 

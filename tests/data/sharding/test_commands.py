@@ -21,6 +21,11 @@ from trivet.core.sharding import SHARDS, logical_of
 
 pytestmark = pytest.mark.slow
 
+VALID = (
+    "SELECT x.indrelid::regclass::text FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid "
+    "WHERE c.relname LIKE '%\\_search\\_%' AND x.indisvalid"
+)
+
 ROWS = "generate_series(1, 1200) AS n"
 
 APP = '''
@@ -115,6 +120,26 @@ def test_an_operator_migrates_all_nodes_and_moves_shards_between_them(tmp_path: 
         terminal.run("db", "shards", "rebalance")
         assert sum(terminal.counts().values()) == SHARDS
         assert set(terminal.counts().values()) == {160}
+
+
+def test_an_operator_makes_an_index_for_a_search_on_every_node(tmp_path: Path) -> None:
+    with three() as found:
+        assert found.shards is not None
+        terminal = Terminal(tmp_path, found.url.reveal(), TRIVET_DATABASE__SHARDS=found.shards.reveal())
+        terminal.run("db", "diff")
+        terminal.run("db", "migrate")
+        terminal.counts()
+        searched = APP.replace("shard_by=", 'search=Search("owner"), shard_by=').replace(
+            "PUBLIC,", "PUBLIC, Search,", 1
+        )
+        release(tmp_path, searched)
+        assert "what rows are searched with is not there" in terminal.run("db", "shards", "list", code=1)
+        terminal.run("db", "diff")
+        terminal.run("db", "migrate")
+        assert "nothing to mend" in terminal.run("db", "check")
+        assert sum(terminal.counts().values()) == SHARDS
+        for url in found.nodes.values():
+            assert run_on(url.reveal(), VALID) == [("bank.accounts",)]
 
 
 def test_an_operator_is_told_which_database_is_down(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ the caller may not read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ class SearchPlan(ListingPlan):
     """Everything that paging through the rows of a listing by relevance needs.
 
     After the listing's arguments comes what is asked for. A page goes on after a rank and a key: a row's rank depends
-    on the row alone, so the order is as steadfast as that of a listing.
+    on the row alone, so the order is as steadfast as that of a listing, and the same on whichever node the row is.
     """
 
     def __init__(self, plan: TablePlan[Any], resolved: ResolvedListing, name: str, index: SearchIndex) -> None:
@@ -60,10 +61,15 @@ class SearchPlan(ListingPlan):
         """Return rank and key, for a token."""
         return (row[-1], *super().position(item, row))
 
+    def merged(self, parts: Iterable[Sequence[Any]]) -> list[Any]:
+        """Return the rows of several nodes in the order of the list: by rank, and where that is equal by key."""
+        return sorted(super().merged(parts), key=operator.itemgetter(-1), reverse=True)
+
     def _frame(self, *, after: bool, every_shard: bool = False) -> Part:
         """Return the statement for a page, with a hole for its conditions.
 
-        Its own arguments are the listing's, what is asked for, rank and key of a token, and the limit.
+        Its own arguments are the listing's, what is asked for, rank and key of a token, the limit, and with
+        `every_shard` the list of shards that are looked at.
         """
         plan, arguments = self._plan, len(self._resolved.arguments)
         where = Where(plan.table, plan.dialect)
@@ -71,10 +77,11 @@ class SearchPlan(ListingPlan):
         table, index = plan.table, self._index
         quote = compiler(plan.dialect).identifier_preparer
         every = ", ".join(f"{quote.format_table(table)}.{quote.format_column(column)}" for column in plan.stored)
+        among = [self._among_shards(where)] if every_shard else []
         ranked = (
             sa.select(sa.literal_column(every), index.rank(table, asked).label(RANK))
             .select_from(index.source(table))
-            .where(index.matches(table, asked), HOLE, *plan.guard(where, TRUE))
+            .where(index.matches(table, asked), HOLE, *plan.guard(where, TRUE), *among)
             .offset(0)  # so that each row is ranked once, though the rank is compared, ordered by and returned
             .subquery("ranked")
         )
