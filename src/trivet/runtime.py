@@ -259,18 +259,23 @@ class Runtime:
                 observer=observer,
                 options=options,
                 inbox=self.sharded,
+                nodes=self._nodes,
             )
             self._stack.push_async_callback(dispatcher.stop, self.settings.server.close_timeout)
             self.dispatchers.append(dispatcher)
             dispatcher.start()
         database.listen(self._wake)
 
+    @property
+    def _nodes(self) -> Mapping[str, Database]:
+        """The databases between which shards change, by name."""
+        return cast("ShardedDatabase", self.database).nodes if self.sharded else {}
+
     def _made_feed(self) -> Feed | MergedFeed:
         names = self.subscribers.names
         if len(self.stores) == 1:
             return Feed(self.stores[0], names, clock=self.clock)
-        nodes = cast("ShardedDatabase", self.database).nodes
-        return MergedFeed(nodes, names, self.settings.secret_key.reveal().encode(), clock=self.clock)
+        return MergedFeed(self._nodes, names, self.settings.secret_key.reveal().encode(), clock=self.clock)
 
     # -- what is open
 

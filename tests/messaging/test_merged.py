@@ -56,9 +56,9 @@ class Nodes:
         """Do what a mover does for the order of events; nobody writes at either node meanwhile."""
         handovers = Handovers(self.worlds[source].clock)
         async with self.worlds[source].writing() as there:
-            upto = await handovers.given_up(there)
+            before = await handovers.given_up(there, 1)
         async with self.worlds[target].writing() as here:
-            await handovers.taken(here, 1, source, upto)
+            await handovers.taken(here, 1, source, before)
 
 
 @asynccontextmanager

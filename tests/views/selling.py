@@ -30,6 +30,7 @@ from trivet import (
     View,
     Write,
 )
+from trivet.data.database import Contention
 from trivet.settings import DatabaseSettings, Url
 from trivet.testing import Client
 from trivet.testing.app import settings_for_tests
@@ -91,6 +92,7 @@ class Selling:
     def __init__(self, inside: Callable[[], Awaitable[None]] = at_once) -> None:
         self.module = module = Module("sales")
         self.broken = False
+        self.stuck: set[int] = set()
         self.arrived = asyncio.Event()
         self.go_on = asyncio.Event()
         self.go_on.set()
@@ -129,6 +131,8 @@ class Selling:
 
         @baskets.on(Sold)
         async def fill_basket(ctx: Fill, sold: Sold) -> None:
+            if sold.number in self.stuck:
+                raise Contention
             await baskets.change(ctx, sold.customer, partial(with_number, sold))
             await inside()
 
@@ -148,9 +152,9 @@ class Selling:
 
         @module.command(public=True)
         async def sell(ctx: Write, customer: Name, number: int, product: Name) -> None:
-            """Sell something."""
-            await sales.insert(ctx, Sale(customer=customer, number=number, product=product))
+            """Sell something; the event is there before it is known on which shard that is."""
             ctx.emit(Sold(customer=customer, number=number, product=product))
+            await sales.insert(ctx, Sale(customer=customer, number=number, product=product))
 
         @module.command(public=True)
         async def give_away(ctx: Write, customer: Name, number: int, product: Name) -> None:

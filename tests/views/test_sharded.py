@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from tests.data.sharding.nodes import what_moves
 from tests.views.selling import BestSeller, Sale, Selling, Sold, deliveries_on, empty_nodes
 from trivet import PUBLIC, App, FaultyApp, Fill, Module, Read, Struct, Table, View, Write
+from trivet.core.clock import SystemClock
 from trivet.core.principal import Principal
 from trivet.core.sharding import SHARDS, logical_of
 from trivet.data.database import Contention
@@ -26,6 +27,7 @@ from trivet.data.selection import Rows
 from trivet.data.sharding.database import ShardedDatabase
 from trivet.data.sharding.move import Move
 from trivet.data.sharding.session import SecondShard
+from trivet.messaging.handover import Handovers
 from trivet.policies.rebuild import rebuild, refresh
 from trivet.settings import DatabaseSettings
 from trivet.testing import Client
@@ -125,7 +127,7 @@ async def test_shards_change_nodes_and_events_go_on_while_a_view_is_rebuilt_agai
         targets = list(database.nodes)
         while not over.is_set():
             for number, customer in enumerate(CUSTOMERS):
-                await Move(database.nodes, what_moves(selling.module), logical_of(customer), targets[number % 3]).run()
+                await move(database, selling, customer, targets[number % 3])
             targets.append(targets.pop(0))
 
     async with Client(app, settings=app.settings) as client:
@@ -139,7 +141,36 @@ async def test_shards_change_nodes_and_events_go_on_while_a_view_is_rebuilt_agai
         await rebuild(client.service.runtime, selling.best)
         assert await selling.sold(client) == {"desk": sold}
         bought = await selling.bought(client)
-        assert sorted(number for numbers in bought.values() for number in numbers) == list(range(sold))
+        assert bought == {each: list(range(at, sold, len(CUSTOMERS))) for at, each in enumerate(CUSTOMERS)}
+
+
+async def test_what_is_said_at_the_new_node_of_a_shard_waits_for_what_was_said_at_the_old_one(
+    nodes: DatabaseSettings, selling: Selling
+) -> None:
+    app, selling.stuck = selling.app(nodes), {0}
+    async with Client(app, settings=app.settings) as client:
+        mover, other = CUSTOMERS[0], CUSTOMERS[1]
+        place = [name for name in nodes_of(client).nodes if name != nodes_of(client).directory.nodes[logical_of(mover)]]
+        await client.call(selling.sell, mover, 0, "desk")
+        for number, target in enumerate(place, 1):
+            await move(nodes_of(client), selling, mover, target)
+            await client.call(selling.sell, mover, number, "desk")
+        await client.call(selling.sell, other, 1, "desk")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await selling.bought(client) != {other: [1]}:  # noqa: ASYNC110 - nobody else tells
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(1)
+        assert await selling.bought(client) == {other: [1]}
+        selling.stuck = set()
+        await client.settle(PATIENCE_SECONDS)
+        assert await selling.bought(client) == {mover: [0, 1, 2], other: [1]}
+        assert await selling.sold(client) == {"desk": 4}
+
+
+async def move(database: ShardedDatabase, selling: Selling, customer: str, target: str) -> None:
+    """Move the shard of a customer."""
+    tables, log = what_moves(selling.module), Handovers(SystemClock())
+    await Move(database.nodes, tables, logical_of(customer), target, log=log).run()
 
 
 async def test_a_shard_that_was_elsewhere_between_the_instants_of_two_nodes_makes_a_rebuild_begin_again(

@@ -10,7 +10,7 @@ leaves the company alone: it is undone, the others commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trivet.core.clock import Clock
@@ -19,6 +19,7 @@ from trivet.data.database import Contention, Database, DatabaseUnavailable, Sess
 from trivet.messaging import jobs
 from trivet.messaging.brief import briefly
 from trivet.messaging.deliveries import Claimed, Deliveries, LeaseLost, Queue
+from trivet.messaging.handover import HANDOVER, read_handover, waits
 from trivet.messaging.hands import Pace, Sharing
 from trivet.messaging.inbox import HandledBefore, handle_once
 from trivet.messaging.jobrun import JobCancelled, JobRun
@@ -31,6 +32,10 @@ from trivet.messaging.tables import micros
 
 JOB_LEASE_SECONDS = 30.0
 """How long a job is left alone by others after its process died; it is renewed while the job runs."""
+
+
+HELD_SECONDS = 0.5
+"""How long a queue that another node has something for is left alone."""
 
 
 class NotSettled(RuntimeError):
@@ -81,6 +86,7 @@ class Attempts:
         sharing: How far deliveries share a transaction.
         pace: Learns how long handlers take.
         inbox: Whether handlers may change another database than the one that has their deliveries.
+        nodes: The databases between which shards change, by name.
         chance: Random numbers in [0, 1), for jitter.
         freed: Is told of queues that can go on.
     """
@@ -98,6 +104,7 @@ class Attempts:
         pace: Pace,
         *,
         inbox: bool,
+        nodes: Mapping[str, Database],
         chance: Callable[[], float],
         freed: Callable[[Queue], None],
     ) -> None:
@@ -111,6 +118,7 @@ class Attempts:
         self._sharing = sharing
         self._pace = pace
         self._inbox = inbox
+        self._nodes = nodes
         self._chance = chance
         self._freed = freed
         self.stopping = False
@@ -118,7 +126,7 @@ class Attempts:
     async def run(self, hand: Sequence[Claimed]) -> None:
         """Handle the deliveries of one hand and record how that ended; only cancellation is raised."""
         if len(hand) == 1:
-            await self._alone(hand[0])
+            await (self._held(hand[0]) if hand[0].message.type == HANDOVER else self._alone(hand[0]))
             return
         try:
             together = await self._share(hand)
@@ -227,6 +235,33 @@ class Attempts:
             await briefly(self._database, body)
         except Exception as trouble:
             self._observer.troubled(trouble)
+
+    # -- held back
+
+    async def _held(self, claimed: Claimed) -> None:
+        """Let a queue go on if the node from which its shard came has nothing for it any more."""
+        try:
+            if await self._behind(claimed):
+                later = self._now() + int(HELD_SECONDS * 1e6)
+                attempts = claimed.attempts - 1
+                await briefly(self._database, lambda s: self._deliveries.again(s, claimed, later, attempts, None))
+            else:
+                await briefly(self._database, lambda session: self._deliveries.settle(session, (claimed,)))
+                self._free(claimed)
+        except LeaseLost:
+            self._observer.lost(claimed.subscriber)
+        except Exception as trouble:  # its lease will end by itself
+            self._observer.troubled(trouble)
+
+    async def _behind(self, claimed: Claimed) -> bool:
+        handover = read_handover(claimed.message.payload)
+        source = self._nodes.get(handover.source)
+        if source is None:  # it has left, with all that it had
+            return False
+        try:
+            return await waits(source, claimed.subscriber, claimed.queue, handover.upto)
+        except DatabaseUnavailable:
+            return True
 
     # -- alone
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated
 from uuid import uuid4
@@ -62,6 +62,7 @@ class Dispatcher:
         observer: Is told what became of deliveries.
         options: How it works.
         inbox: Whether handlers may change another database than the one that has their deliveries.
+        nodes: The databases between which shards change, by name.
         chance: Random numbers in [0, 1), for jitter.
     """
 
@@ -75,6 +76,7 @@ class Dispatcher:
         observer: Observer | None = None,
         options: DispatcherOptions | None = None,
         inbox: bool = False,
+        nodes: Mapping[str, Database] | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
@@ -97,6 +99,7 @@ class Dispatcher:
             self._options.sharing,
             self._pace,
             inbox=inbox,
+            nodes=nodes or {},
             chance=chance,
             freed=self._free,
         )

@@ -18,7 +18,7 @@ from trivet.messaging.message import Message
 from trivet.messaging.runner import Check, NotShared, Settle
 from trivet.messaging.subscribers import EVENT_SECONDS
 from trivet.policies.delivered import call_of, deadline_in
-from trivet.policies.work import UnitOfWork
+from trivet.policies.work import UnitOfWork, of_its_shard
 from trivet.runtime import Runtime
 
 HANDLER = Declaration(access=Access(internal=True, acts_as="module"))
@@ -77,7 +77,8 @@ class EventTransaction:
     async def commit(self, settle: Settle) -> None:
         """Store what was emitted and sent, settle, make everything durable, then wake whoever waits for messages."""
         if self._messages:
-            await self._runtime.open_outbox().store(self.session, self._messages)
+            messages = of_its_shard(self._runtime, self.session, self._messages)
+            await self._runtime.open_outbox().store(self.session, messages)
         await settle(self.session)
         try:
             await self.session.commit()

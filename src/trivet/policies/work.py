@@ -17,7 +17,7 @@ import msgspec
 
 from trivet.core import dataage
 from trivet.core.call import Call, Handler
-from trivet.core.clock import Deadline
+from trivet.core.clock import Deadline, shard_of
 from trivet.core.consistency import Marks
 from trivet.core.context import Log, Read, Run, Write
 from trivet.core.declaration import Declaration, Kind
@@ -383,7 +383,8 @@ class UnitOfWork:
             Contention: Other writers are in the way; nothing is kept.
         """
         if self._messages:
-            await self.runtime.open_outbox().store(self.session, self._messages)
+            messages = of_its_shard(self.runtime, self.session, self._messages)
+            await self.runtime.open_outbox().store(self.session, messages)
         if self._session is not None:
             await self._decide(self._session)
 
@@ -434,6 +435,22 @@ class UnitOfWork:
                 "this context's operation has ended: a task that outlives its handler can not use it; "
                 "await it in the handler, or ctx.send a command"
             )
+
+
+def of_its_shard(runtime: Runtime, session: Session, messages: list[Message]) -> list[Message]:
+    """Return the messages of a transaction; where it is on a shard, the ids of its events carry that.
+
+    By them they are told from those of other shards when it moves (`trivet.messaging.handover`).
+    """
+    shard = cast("ShardedWrite", session).shard if runtime.sharded else None
+    if shard is None:
+        return messages
+    return [
+        msgspec.structs.replace(message, id=runtime.clock.new_id(shard))
+        if message.kind is MessageKind.EVENT and shard_of(message.id) != shard
+        else message
+        for message in messages
+    ]
 
 
 def _patches(value: Any) -> Any:

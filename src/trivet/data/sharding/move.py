@@ -125,12 +125,12 @@ def _quoted(name: str | None) -> str:
 class Log(Protocol):
     """What nodes log beside their rows, such as events: its order lasts when a shard changes nodes."""
 
-    async def given_up(self, session: Session) -> int:
-        """Return how far the log of a node has come, in the transaction that gives a shard up."""
+    async def given_up(self, session: Session, shard: int) -> Any:
+        """Return what a node has logged by now, in the transaction that gives a shard up."""
         ...
 
-    async def taken(self, session: Session, shard: int, source: str, upto: int) -> None:
-        """Log in the transaction that takes a shard that what another node logged up to there comes before."""
+    async def taken(self, session: Session, shard: int, source: str, before: Any) -> None:
+        """Log in the transaction that takes a shard what another node has logged before."""
         ...
 
 
@@ -346,7 +346,7 @@ class Move:
             ) from None
 
     async def _flip(self, source: str, epoch: int) -> None:
-        upto = 0
+        before: Any = None
         async with self._session(self._nodes[source]) as (session, there):
             await there.execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", HOLDING, self._shard)
             await there.execute(
@@ -356,7 +356,7 @@ class Move:
             )
             await there.execute("DELETE FROM trivet.trivet_closing WHERE logical = $1", self._shard)
             if self._log is not None:
-                upto = await self._log.given_up(session)
+                before = await self._log.given_up(session, self._shard)
         async with self._session(self._nodes[self._target]) as (session, here):
             await here.execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", HOLDING, self._shard)
             await here.execute("DELETE FROM trivet.trivet_closing WHERE logical = $1", self._shard)
@@ -368,7 +368,7 @@ class Move:
                 epoch + 1,
             )
             if self._log is not None:
-                await self._log.taken(session, self._shard, source, upto)
+                await self._log.taken(session, self._shard, source, before)
         async with self._transaction(self._home) as home:
             await home.execute(
                 "UPDATE trivet.trivet_shard SET node = $1, epoch = $2, step = 'dropping' "
