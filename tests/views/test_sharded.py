@@ -17,16 +17,19 @@ import pytest
 import sqlalchemy as sa
 
 from tests.data.sharding.nodes import what_moves
+from tests.messaging.contract.test_resume import Reachable
+from tests.messaging.contract.world import Shifted
 from tests.views.selling import BestSeller, Sale, Selling, Sold, deliveries_on, empty_nodes
 from trivet import PUBLIC, App, FaultyApp, Fill, Module, Read, Struct, Table, View, Write
 from trivet.core.clock import SystemClock
 from trivet.core.principal import Principal
 from trivet.core.sharding import SHARDS, logical_of
-from trivet.data.database import Contention
+from trivet.data.database import Contention, DatabaseUnavailable
 from trivet.data.selection import Rows
 from trivet.data.sharding.database import ShardedDatabase
 from trivet.data.sharding.move import Move
 from trivet.data.sharding.session import SecondShard
+from trivet.messaging.freshness import Freshness
 from trivet.messaging.handover import Handovers
 from trivet.policies.rebuild import rebuild, refresh
 from trivet.settings import DatabaseSettings
@@ -288,6 +291,31 @@ async def test_the_age_of_a_view_is_that_of_the_oldest_event_of_any_node(
         assert int(answer.headers["data-age"]) >= 30_000_000
         await rebuild(client.service.runtime, selling.best)
         assert (await freshness.look(stores))["sales.best_sellers"] == 0
+
+
+async def test_a_view_gets_older_while_a_node_can_not_be_asked(nodes: DatabaseSettings, selling: Selling) -> None:
+    class Ages:
+        def age(self, view: str, seconds: float) -> None:
+            told.append(seconds)
+
+    app, clock, told = selling.app(nodes), Shifted(), list[float]()
+    freshness = Freshness({"best": ["sales.count_sale"]}, (), clock, Ages())
+    async with Client(app, settings=app.settings) as client:
+        stores: list[Any] = [Reachable(store) for store in client.service.runtime.stores]
+        stores[1].reachable = False
+        with pytest.raises(DatabaseUnavailable):
+            await freshness.look(stores)
+        assert (freshness.age("best"), told) == (None, []), "nobody knows what waits there"
+        stores[1].reachable = True
+        assert await freshness.look(stores) == {"best": 0}
+        stores[1].reachable, clock.ahead = False, timedelta(seconds=100)
+        with pytest.raises(DatabaseUnavailable):
+            await freshness.look(stores)
+        assert 100 <= (freshness.age("best") or 0) < 100 + PATIENCE_SECONDS
+        assert told[0] == 0
+        assert told[1] >= 100
+        stores[1].reachable = True
+        assert await freshness.look(stores) == {"best": 0}
 
 
 CHILD = """
