@@ -140,6 +140,15 @@ def release(directory: Path, source: str) -> Path:
     return directory
 
 
+def execute(url: str, sql: str, on_sqlite: str, on_postgresql: str) -> None:
+    """Run a statement about a table."""
+    if url.startswith("postgresql"):
+        run_on(url, sql.format(on_postgresql))
+        return
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute(sql.format(on_sqlite))
+
+
 def status(url: str, cwd: Path, *app: str) -> dict[str, Any]:
     ended = trivet("db", "status", *app, "--json", url=url, cwd=cwd)
     return {each["part"]: each for each in json.loads(ended.stdout)}
@@ -210,6 +219,48 @@ def test_a_release_goes_on_working_on_the_tables_of_the_next_one(url: str, tmp_p
     for note in (old, new):
         read = done("call", "notebook.app:app", "notes.get_note", "--id", note["id"], **where)
         assert json.loads(read) == {"id": note["id"], "title": note["title"]}
+
+
+def test_a_column_becomes_optional_required_and_is_dropped_on_rows_that_are_there(url: str, tmp_path: Path) -> None:
+    """SQLite alters no column: there the table is made anew, with everything that it has."""
+    where: dict[str, Any] = {"url": url, "cwd": tmp_path, "TRIVET_DATABASE__CREATE": "false"}
+    required = (
+        FIRST_RELEASE.replace("    title: str\n", '    title: str\n    colour: str = "red"\n')
+        .replace("readable=PUBLIC", 'unique=["title"], indexes=["colour"], search=Search("title"), readable=PUBLIC')
+        .replace("import App", "import Search, App")
+    )
+    optional = required.replace('colour: str = "red"', "colour: str | None = None")
+    dropped = required.replace('    colour: str = "red"\n', "").replace('indexes=["colour"], ', "")
+
+    def released(source: str) -> str:
+        """Release it, and return the revision that `diff` wrote."""
+        release(tmp_path, source)
+        line = done("db", "diff", "notebook.app:app", **where).splitlines()[0]
+        done("db", "migrate", "notebook.app:app", **where)
+        assert "the tables are what the shapes say" in done("db", "diff", "notebook.app:app", **where)
+        return (tmp_path / line.removeprefix("wrote ")).read_text()
+
+    def create(title: str) -> Any:
+        return json.loads(done("call", "notebook.app:app", "notes.create_note", "--title", title, **where))
+
+    released(required)
+    first = create("a")
+    for title, source in (("b", optional), ("c", required), ("d", dropped)):
+        if source == required:
+            execute(url, "UPDATE {} SET colour = 'blue' WHERE colour IS NULL", "notes_notes", "notes.notes")
+        revision = released(source)
+        assert ("batch_alter_table" in revision) == url.startswith("sqlite")
+        assert ("    op.alter_column" in revision) == (url.startswith("postgresql") and source != dropped)
+        assert create(title)["title"] == title
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            [(made,)] = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'notes_notes'")
+        assert "STRICT" in made
+    read = done("call", "notebook.app:app", "notes.get_note", "--id", first["id"], **where)
+    assert json.loads(read) == {"id": first["id"], "title": "a"}
+    again = trivet("call", "notebook.app:app", "notes.create_note", "--title", "a", **where)
+    assert again.returncode == 1
+    assert "exists already" in again.stdout + again.stderr
 
 
 def test_what_a_later_release_has_migrated_is_left_alone(url: str, tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ def upgrade() -> None:
 '''
 
 
+STRICT = 'table_kwargs={"sqlite_strict": True}'
+"""What a batch says to make a table as the shapes have it: SQLite does not tell it."""
+
+
 def written(
     connection: sa.Connection, part: Part, parts: list[Part], title: str | None = None
 ) -> tuple[Path, str] | None:
@@ -71,7 +75,8 @@ def with_searches(connection: sa.Connection, part: Part, parts: list[Part], chan
     """Return changes with those among them that make rows searchable as their tables declare, and not otherwise.
 
     What is made needs the columns as they will be. What goes is first on SQLite, whose triggers would hold columns, and
-    last on PostgreSQL, where it goes outside of a transaction.
+    last on PostgreSQL, where it goes outside of a transaction. A table that is made anew loses its triggers, and with
+    them what it is searched with.
     """
     from alembic.operations.ops import CreateTableOp
 
@@ -81,8 +86,19 @@ def with_searches(connection: sa.Connection, part: Part, parts: list[Part], chan
     online = part.dialect == "postgresql"
     own = partial(belongs, part=part, parts=parts)
     gone = [DropSearch(name, schema=part.schema) for name in left_over(connection, part, own)]
-    made = [CreateSearch.of(each, aside=online and each.table not in created) for each in lacking(connection, part)]
+    lost = set() if online else made_anew(changes)
+    wanted = lacking(connection, part) + [each.searched for each in part.searches if each.searched.table in lost]
+    made = [CreateSearch.of(each, aside=online and each.table not in created) for each in dict.fromkeys(wanted)]
     return [*changes, *made, *gone] if online else [*gone, *changes, *made]
+
+
+def made_anew(changes: list[Any]) -> set[str]:
+    """Return the tables that SQLite makes anew for changes: it adds columns and indexes, and alters nothing else."""
+    from alembic.operations import ops
+
+    kept = ops.AddColumnOp | ops.CreateIndexOp | ops.DropIndexOp
+    modified = [op for op in changes if isinstance(op, ops.ModifyTableOps)]
+    return {op.table_name for op in modified if not all(isinstance(inner, kept) for inner in op.ops)}
 
 
 def _guarding(connection: sa.Connection, part: Part) -> dict[str, list[str]]:
@@ -150,13 +166,23 @@ def _rendered(
 ) -> tuple[list[str], str]:
     """Return the imports and the body.
 
-    On PostgreSQL an index of a table that exists is made or dropped without locking out who writes, which is possible
-    only outside of a transaction: those come last, in a block of their own.
+    On SQLite a table that is made anew is changed in one batch. On PostgreSQL an index of a table that exists is made
+    or dropped without locking out who writes, which is possible only outside of a transaction: those come last, in a
+    block of their own.
     """
     from alembic.autogenerate import render_python_code
     from alembic.operations import ops
 
     from trivet.migrations.search import CreateSearch, DropSearch
+
+    def render(op: Any, indent: int = 4) -> str:
+        batch = part.dialect == "sqlite" and bool(made_anew([op]))
+        code = render_python_code(ops.UpgradeOps([op]), render_as_batch=batch, migration_context=context)
+        return _clean(code.replace("schema=None) as", f"{STRICT}) as") if batch else code, indent)
+
+    for op in _flat(found.ops):
+        if isinstance(op, ops.AlterColumnOp):
+            op.kw.pop("autoincrement", None)  # which means nothing to these engines, and Alembic warns of it
 
     created = {op.table_name for op in found.ops if isinstance(op, ops.CreateTableOp)}
     later: list[Any] = []
@@ -172,17 +198,17 @@ def _rendered(
                 op.kw["postgresql_concurrently"] = True
                 if isinstance(op, ops.CreateIndexOp):
                     op.if_not_exists = True  # what was applied in part can be applied again
+                else:
+                    op.if_exists = True  # it goes with a column of it
             later += moved
         outside = [op for op in found.ops if isinstance(op, DropSearch) or (isinstance(op, CreateSearch) and op.aside)]
         found.ops = [op for op in found.ops if op not in outside]
         later += outside
         found.ops = [op for op in found.ops if not (isinstance(op, ops.ModifyTableOps) and op.is_empty())]
-    pieces = []
-    if found.ops:
-        pieces.append(_clean(render_python_code(found, migration_context=context), 4))
+    pieces = [render(op) for op in found.ops]
     pieces += [_executed(sql) for statements in guarding.values() for sql in statements]
     if later:
-        block = _clean(render_python_code(ops.UpgradeOps(later), migration_context=context), 8)
+        block = "\n".join(render(op, 8) for op in later)
         pieces.append(f"    with op.get_context().autocommit_block():\n{block}")
     body = "\n".join(pieces)
     own = f"{part.dialect}."

@@ -66,7 +66,6 @@ def options_of(part: Part, parts: list[Part]) -> dict[str, Any]:
         "include_name": include,
         "compare_type": True,
         "compare_server_default": False,
-        "render_as_batch": part.dialect == "sqlite",
         "transaction_per_migration": True,
     }
 
