@@ -358,15 +358,19 @@ async def test_a_database_that_goes_while_a_process_begins_is_absent(shop: Shop)
 async def test_a_server_that_says_nothing_holds_up_the_start_for_one_attempt(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trivet.data.postgresql.address.CONNECT_SECONDS", 0.5)
     await shop.fill()
+    monkeypatch.setattr("trivet.data.postgresql.address.CONNECT_SECONDS", seconds := 3)
     shop.server.pause()
     try:
-        async with asyncio.timeout(5), process(shop.settings()) as late:
+        began = asyncio.get_running_loop().time()
+        async with process(shop.settings()) as late:
+            assert asyncio.get_running_loop().time() - began < 2 * seconds
             assert value(await late.get(f"/v1/counts/{AT['c']}")) == 1
             began = asyncio.get_running_loop().time()
             refused(await late.get(f"/v1/counts/{AT['b']}"))
-            assert asyncio.get_running_loop().time() - began < 0.25, "nobody waits for what is known to be absent"
+            assert asyncio.get_running_loop().time() - began < seconds / 2, (
+                "nobody waits for what is known to be absent"
+            )
             assert "no answer within" in late.why()[0]
             shop.server.resume()
             assert await late.served(AT["b"]) == 1
@@ -382,7 +386,7 @@ async def test_a_database_behind_a_pgbouncer_may_be_down(shop: Shop) -> None:
         async with process(shop.settings(b=behind, pgbouncer=True)) as late:
             assert value(await late.get(f"/v1/counts/{AT['c']}")) == 1
             refused(await late.get(f"/v1/counts/{AT['b']}"))
-            assert len(late.why()) == 1
+            assert late.why()
             shop.find()
             assert await late.served(AT["b"]) == 1
             assert value(await late.grow(AT["b"])) == 2

@@ -202,6 +202,34 @@ async def test_a_node_whose_server_is_down_keeps_its_events_for_the_stream_that_
             assert watcher.orders == {near: [0, 1], far: [0, 1, 2]}
 
 
+@pytest.mark.slow
+async def test_a_process_that_begins_without_a_node_goes_on_with_a_stream_and_has_the_rest_later() -> None:
+    with with_a_server_of_its_own() as (settings, server):
+        first, late = Ordering(settings), Ordering(settings)
+        watcher = Watcher()
+        async with Client(first.app, settings=first.app.settings) as client:
+            where = nodes_of(client).directory.nodes
+            near = next(each for each in CUSTOMERS if where[logical_of(each)] == "home")
+            far = next(each for each in CUSTOMERS if where[logical_of(each)] == "b")
+            reading = asyncio.create_task(watcher.read(client, 1))
+            await told(watcher)
+            await client.call(first.place_order, near, 0)
+            await reading
+            await client.call(first.place_order, far, 0)
+        server.stop()
+        async with Client(late.app, settings=late.app.settings) as client:
+            begun = Conversation(client.service.front, scope_of("GET", "/v1/orders:watch", {}))
+            assert (await begun.next())["status"] == 503
+            begun.leave()
+            await begun.task
+            reading = asyncio.create_task(watcher.read(client, 3))
+            await client.call(late.place_order, near, 1)
+            await told(watcher, (near, 1))
+            server.start()
+            await reading
+            assert watcher.orders == {near: [0, 1], far: [0]}
+
+
 def test_more_databases_than_a_position_has_room_for_are_refused_with_streams() -> None:
     nodes = " ".join(f"n{number}=postgresql://db/n{number}" for number in range(64))
     wrong = Ordering(DatabaseSettings(url=Url("postgresql://db/home"), shards=Url(nodes)))
