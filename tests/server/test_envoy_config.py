@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from trivet.server import cores
 from trivet.server.envoy import available
-from trivet.server.envoy.config import REPLIES, Address, Secrets, bootstrap, other_than, render
+from trivet.server.envoy.config import Address, Secrets, bootstrap, render
+from trivet.server.envoy.http import other_than
 from trivet.server.envoy.log import read
+from trivet.server.envoy.replies import REPLIES
 from trivet.server.target import is_host, is_valid
 from trivet.settings import LimitSettings, ServerSettings, Settings, TlsSettings
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 
 from trivet.server.envoy.admin import Admin, AdminGone
-from trivet.server.envoy.config import ARRIVED, STATISTICS
+from trivet.server.envoy.http import ARRIVED, STATISTICS
 from trivet.telemetry.log import Logger
 
 ACTIVE, BUFFERED, HTTP3 = "downstream_rq_active", "downstream_cx_tx_bytes_buffered", "downstream_rq_http3_total"

