@@ -197,6 +197,13 @@ class Server:
             return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
         return []
 
+    def await_database(self, name: str) -> None:
+        """Return once a standby has a database that its primary has."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not self.run(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
+            assert time.monotonic() < until, f"the standby lacks {name}"
+            time.sleep(0.01)
+
     def url(self, database: str = "postgres", user: str = "postgres", password: str = "", **parameters: str) -> str:
         """Return the address of a database."""
         who = f"{user}:{password}" if password else user

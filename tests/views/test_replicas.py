@@ -46,6 +46,7 @@ async def counting() -> Counting:
 async def client(primary: Server, replica: Server, counting: Counting) -> AsyncIterator[Client]:
     """The app on both servers; whoever has not written reads from the replica."""
     with primary.database() as name:
+        replica.await_database(name)
         there, copied = Url(primary.url(name)), Url(replica.url(name))
         database = DatabaseSettings(url=there, replicas=(copied,), session_record="memory", create=True)
         app = App("speech", modules=[counting.module])
@@ -126,6 +127,7 @@ async def test_where_tables_are_sharded_the_replica_of_the_home_database_counts(
 ) -> None:
     selling = Selling()
     with primary.database() as home, primary.database() as other:
+        replica.await_database(home)
         database = DatabaseSettings(
             url=Url(primary.url(home)),
             replicas=(Url(replica.url(home)),),
