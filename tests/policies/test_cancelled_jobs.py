@@ -114,6 +114,21 @@ async def test_what_a_command_of_a_cancelled_job_was_doing_is_undone_and_what_wa
             assert await state(client, job) == "cancelled"
 
 
+async def test_a_job_is_cancelled_in_whichever_process_it_runs(tmp_path: Path) -> None:
+    running, other = Things(), Things()
+    database = DatabaseSettings(url=Url(f"sqlite:///{tmp_path}/things.db"), create=True)
+    settings = settings_for_tests(database=database, blobs=BlobSettings(folder=str(tmp_path / "files")))
+    async with Client(running.app, settings=settings) as client:
+        job = await asked(client, "wait-long")
+        await running.entered.wait()
+        async with Client(other.app, settings=settings) as elsewhere:
+            assert (await elsewhere.post(f"{job}:cancel", as_=ANN)).json()["state"] == "cancelled"
+            async with asyncio.timeout(5):
+                await running.cut.wait()
+            assert await state(elsewhere, job) == "cancelled"
+    assert not other.entered.is_set()
+
+
 @pytest.mark.parametrize("whole", [False, True], ids=["in the middle of its file", "after its file"])
 async def test_nothing_is_left_of_the_file_of_a_cancelled_job(tmp_path: Path, whole: bool) -> None:
     things = Things()
