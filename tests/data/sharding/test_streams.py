@@ -163,6 +163,42 @@ async def test_a_reader_gets_the_events_of_all_nodes_once_at_whichever_worker_an
         assert (single is None) == nodes.moves, "where there is one database, positions are as they were"
 
 
+async def test_a_subscription_goes_on_after_a_position_that_the_stream_told_over_rest(
+    database: DatabaseSettings,
+) -> None:
+    ordering, watcher = Ordering(database), Watcher()
+    async with Client(ordering.app, settings=ordering.app.settings) as client:
+        reading = asyncio.create_task(watcher.read(client, 1))
+        await told(watcher)
+        for customer in CUSTOMERS:
+            await client.call(ordering.place_order, customer, 0)
+        await reading
+        assert watcher.position is not None
+        query = "/graphql?query=subscription%7BwatchOrders%7Bcustomer%7D%7D"
+        fields = {"Accept": "text/event-stream", "Last-Event-ID": watcher.position}
+        conversation = Conversation(client.service.front, scope_of("GET", query, fields))
+        assert (await conversation.next())["status"] == 200
+        text, missing = "", {each for each in CUSTOMERS if each not in watcher.orders}
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not all(f'"{each}"' in text for each in missing):
+                text += (await conversation.next())["body"].decode()
+        conversation.leave()
+        await asyncio.wait_for(conversation.task, 5)
+        assert sorted(re.findall(r'"customer":"(\w+)"', text)) == sorted(missing)
+
+
+async def test_a_position_that_is_too_long_to_be_one_is_refused_over_graphql_as_over_rest(
+    database: DatabaseSettings,
+) -> None:
+    ordering = Ordering(database)
+    async with Client(ordering.app, settings=ordering.app.settings) as client, asyncio.timeout(PATIENCE_SECONDS):
+        headers = {"accept": "text/event-stream", "last-event-id": "x" * 3000}
+        rest = await client.get("/v1/orders:watch", headers=headers)
+        assert rest.json()["reason"] == "POSITION_UNKNOWN"
+        query = {"query": "subscription { watchOrders { customer } }"}
+        assert "POSITION_UNKNOWN" in (await client.post("/graphql", json=query, headers=headers)).text
+
+
 @contextmanager
 def with_a_server_of_its_own() -> Iterator[tuple[DatabaseSettings, Server]]:
     server = Server(17, FAST)

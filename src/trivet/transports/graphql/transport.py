@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from trivet.transports.graphql.service import GraphqlService, Prepared
 
 CLIENT_CLOSED_REQUEST = 499
-MAX_POSITION = 256
 KEPT = [(b"cache-control", b"no-store"), (b"vary", b"accept, accept-encoding")]
 HEADS: dict[str | None, list[tuple[bytes, bytes]]] = {
     media_type: [(b"content-type", media_type.encode() + b"; charset=utf-8"), NOSNIFF]
@@ -221,7 +220,7 @@ class GraphqlTransport:
         if permitted(prepared, call) != "subscription":
             return one(await self._run(service, prepared, asked, call))
         place = call.fields.get(b"last-event-id")
-        if place is not None and len(place) <= MAX_POSITION:
+        if place is not None:
             call.resume_after = place.decode("utf-8", "replace") or None
         return service.subscribe(prepared, call)
 
