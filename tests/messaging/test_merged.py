@@ -19,9 +19,9 @@ from trivet.contracts.openapi import POSITION_MAX
 from trivet.core.module import Module
 from trivet.data.catalog import open_database
 from trivet.data.database import DatabaseUnavailable
-from trivet.messaging.feed import Position, PositionExpired, PositionUnknown
 from trivet.messaging.handover import Handovers
 from trivet.messaging.merged import MergedFeed, MergedReader
+from trivet.messaging.position import Position, PositionExpired, PositionUnknown
 from trivet.messaging.positions import NODES_MAX, read_positions, write_positions
 
 KEY = b"k" * 32

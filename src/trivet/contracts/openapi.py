@@ -47,7 +47,7 @@ from trivet.core.precondition import PreconditionFailed, PreconditionRequired
 from trivet.core.shape import Struct
 from trivet.core.signature import Parameter
 from trivet.core.typeinfo import fields_of
-from trivet.messaging.feed import PositionExpired, PositionUnknown
+from trivet.messaging.position import PositionExpired, PositionUnknown
 
 PAGING = "`next_page_token` of the page before, with the same arguments."
 BODY_MAX = 1024 * 1024

@@ -22,11 +22,13 @@ from trivet.core.clock import Clock
 from trivet.core.event import Event
 from trivet.data.database import Database, DatabaseUnavailable
 from trivet.data.sharding.reads import together
-from trivet.messaging.feed import POLL_SECONDS, Entry, Feed, Position, Reader, position_of
+from trivet.messaging.feed import POLL_SECONDS, Feed
 from trivet.messaging.handover import HANDOVER, read_handover
 from trivet.messaging.names import EventNames
+from trivet.messaging.position import Position, position_of
 from trivet.messaging.positions import read_positions, write_positions
 from trivet.messaging.prune import RETENTION
+from trivet.messaging.reader import Entry, Reader
 
 E = TypeVar("E", bound=Event)
 

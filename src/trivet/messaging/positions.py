@@ -12,7 +12,7 @@ import msgspec
 
 from trivet.core.shape import Struct
 from trivet.data.signed import NotOurs, seal, unseal
-from trivet.messaging.feed import POSITION, Position, PositionExpired, PositionUnknown, position_of
+from trivet.messaging.position import POSITION, Position, PositionExpired, PositionUnknown, position_of
 
 PURPOSE = b"positions of a stream"
 

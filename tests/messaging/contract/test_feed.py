@@ -17,7 +17,8 @@ from trivet.core.event import Event
 from trivet.core.module import Module
 from trivet.data.database import Database, Session
 from trivet.data.statement import Statement
-from trivet.messaging.feed import POSITION, WINDOW, Feed, Position, PositionExpired, PositionUnknown, position_of
+from trivet.messaging.feed import WINDOW, Feed
+from trivet.messaging.position import POSITION, Position, PositionExpired, PositionUnknown, position_of
 
 
 async def take(feed: Feed, count: int, after: str | None, *types: type[Event]) -> list[tuple[str, Any]]:

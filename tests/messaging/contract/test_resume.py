@@ -20,8 +20,10 @@ import pytest
 from tests.messaging.contract.world import Happened, Other, World, until
 from trivet.core.module import Module
 from trivet.data.database import Database, DatabaseUnavailable, Session
-from trivet.messaging.feed import Feed, PositionExpired, Reader
+from trivet.messaging.feed import Feed
+from trivet.messaging.position import PositionExpired
 from trivet.messaging.prune import Pruner
+from trivet.messaging.reader import Reader
 
 LAST = 10**6
 
