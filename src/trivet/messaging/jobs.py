@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from trivet.core.checks import MAX_VIOLATIONS
-from trivet.core.error import SERVER_FAULTS, Code, Error, InvalidArgument, Violation
+from trivet.core.error import SERVER_FAULTS, Code, Error, InvalidArgument, Unimplemented, Violation
 from trivet.core.job import JobError, JobProgress, JobState, JobStatus, code_name
 from trivet.core.shape import Struct
 from trivet.data.database import Row, Session
@@ -39,6 +39,10 @@ JOB_COLUMNS = (
     "start_time",
     "end_time",
 )
+
+
+class JobAbandoned(Unimplemented):
+    """Nobody ran the job for days: no running version of the service has an operation of its name."""
 
 
 class JobRecord(Struct):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from trivet.core.clock import Clock
 from trivet.core.error import Unavailable
@@ -17,6 +18,7 @@ from trivet.data.sharding.tables import statements as handled
 from trivet.messaging import jobs
 from trivet.messaging.brief import briefly
 from trivet.messaging.deliveries import quoted
+from trivet.messaging.jobs import JobAbandoned
 from trivet.messaging.tables import OUTBOX, micros, tables
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Pruner:
     """Prunes once in ten minutes, in small transactions.
 
     Messages that a subscriber has not handled, and dead letters, stay however old they are. A delivery that waited all
-    the time for a handler that this process does not have becomes a dead letter.
+    the time for a handler that this process does not have becomes a dead letter; a job fails with it.
 
     On PostgreSQL the messages of a day are dropped together by whoever owns their table; others remove them one by one.
 
@@ -111,7 +113,14 @@ class Pruner:
         await keys.prune(session, self._clock.now())
         if self._inbox:
             await session.execute(handled().prune, (micros(before),))
-        await session.execute(self._sql.abandon, (micros(self._clock.now()), ABANDONED, micros(before)))
+        await self._abandon(before, session)
+
+    async def _abandon(self, before: datetime, session: Session) -> None:
+        now = self._clock.now()
+        values = (micros(now), ABANDONED, micros(before))
+        for (id,) in await session.fetch(self._sql.abandon_jobs, values):
+            await jobs.fail(session, UUID(id), JobAbandoned(), now)
+        await session.execute(self._sql.abandon, values)
 
     async def _remove(self, after: int, upto: int, session: Session) -> None:
         await session.execute(self._sql.remove, (after, upto))
@@ -137,6 +146,7 @@ class _Statements(Struct):
     ages: Statement
     remove: Statement
     abandon: Statement
+    abandon_jobs: Statement
 
 
 def _statements(subscribers: tuple[str, ...]) -> _Statements:
@@ -144,8 +154,19 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
 
     from trivet.data.statement import Statement
 
-    outbox, delivery = tables().outbox, tables().delivery
+    outbox, delivery, job = tables().all
     o, d = outbox.c, delivery.c
+    abandon = (
+        sa.update(delivery)
+        .values(dead_time=sa.bindparam("now"), last_error=sa.bindparam("why"))
+        .where(
+            d.dead_time.is_(None),
+            d.due < sa.bindparam("before"),
+            *(d.subscriber != sa.literal_column(quoted(s)) for s in subscribers),
+        )
+    )
+    abandoning = ("now", "why", "before")
+    of_a_job = sa.exists().where(job.c.id == d.aggregate, job.c.operation == d.subscriber)
     window = (o.position > sa.bindparam("after"), o.position <= sa.bindparam("upto"))
     return _Statements(
         ages=Statement(
@@ -158,14 +179,6 @@ def _statements(subscribers: tuple[str, ...]) -> _Statements:
         remove=Statement(
             sa.delete(outbox).where(*window, o.position.not_in(sa.select(delivery.c.position))), ("after", "upto")
         ),
-        abandon=Statement(
-            sa.update(delivery)
-            .values(dead_time=sa.bindparam("now"), last_error=sa.bindparam("why"))
-            .where(
-                d.dead_time.is_(None),
-                d.due < sa.bindparam("before"),
-                *(d.subscriber != sa.literal_column(quoted(s)) for s in subscribers),
-            ),
-            ("now", "why", "before"),
-        ),
+        abandon=Statement(abandon, abandoning),
+        abandon_jobs=Statement(abandon.where(of_a_job).returning(d.aggregate), abandoning),
     )
