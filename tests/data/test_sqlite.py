@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from tests.data.conftest import Store
 from trivet.core.clock import Deadline, SystemClock
 from trivet.core.error import DeadlineExceeded
 from trivet.core.module import Module
 from trivet.core.shape import Struct
-from trivet.data import PUBLIC, Table
+from trivet.data import PUBLIC, Search, Table
 from trivet.data.catalog import bind, open_database, schema
 from trivet.data.database import Contention, Database, DatabaseUnavailable
 from trivet.data.sqlite import SqliteDatabase
@@ -416,3 +418,39 @@ async def test_pages_are_read_from_an_index_without_sorting(tmp_path: Path) -> N
         assert len(steps) == 1
         assert "USING INDEX ix_plans_entries_" in steps[0]
     await database.close()
+
+
+async def test_a_searched_row_is_written_in_as_many_steps_among_many_as_among_few(tmp_path: Path) -> None:
+    class Note(Struct):
+        id: int
+        text: str
+
+    module = Module("notes")
+    notes = Table(module, Note, key=lambda n: n.id, readable=PUBLIC, writable=PUBLIC, search=Search("text"))
+    plans, faults = bind([module], "sqlite", b"k" * 32)
+    assert faults == []
+    database = SqliteDatabase(tmp_path / "notes.db")
+    await database.open()
+    await database.create(schema([module], "sqlite"))
+    async with Store(database, module, plans).writing() as ctx:
+        driver = await ctx._work.session.driver_connection()
+
+        async def steps(work: Awaitable[object]) -> int:
+            """Do something and return how many steps SQLite's virtual machine took, in tens."""
+            taken = itertools.count()
+            driver.set_progress_handler(lambda: next(taken) < 0, 10)
+            await work
+            return next(taken)
+
+        async def written(first: int) -> list[int]:
+            return [
+                await steps(notes.load(ctx, [Note(id=first + n, text="oak") for n in range(20)])),
+                await steps(notes.update(ctx, Note(id=first, text="elm"))),
+                await steps(notes.delete(ctx, first)),
+            ]
+
+        few = await written(0)
+        await notes.load(ctx, [Note(id=100 + n, text="pine") for n in range(1_000)])
+        many = await written(5_000)
+    await database.close()
+    assert all(after < 2 * before for before, after in zip(few, many, strict=True)), (few, many)

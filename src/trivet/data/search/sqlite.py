@@ -97,7 +97,9 @@ class SqliteIndex:
         ]
 
     def _same(self, row: str) -> str:
-        return " AND ".join(f"{self._keys}.{quoted(column)} = {row}.{quoted(column)}" for column in self.searched.key)
+        # The columns of the keys have no type, and SQLite compares no numbers by the index of such a column unless the
+        # other side has none either: the sign takes it away.
+        return " AND ".join(f"{self._keys}.{quoted(column)} = +{row}.{quoted(column)}" for column in self.searched.key)
 
     def _texts(self, row: str) -> str:
         return ", ".join(f"substr(coalesce({row}.{quoted(c)}, ''), 1, {LONGEST})" for c in self.searched.columns)
