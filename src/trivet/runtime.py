@@ -112,7 +112,8 @@ class Runtime:
         views = {view.id: [each.id for each in view.subscriptions] for m in self.modules for view in m.views}
         scheduled = [view.id for m in self.modules for view in m.views if view.every is not None]
         keep = settings.database.replica_lag + LATE_SECONDS if self.replicated else 0.0
-        self.freshness = Freshness(views, scheduled, self.clock, ViewMetrics(self.metrics), keep)
+        troubled = partial(self.log.failure, "how old views are can not be looked at, trying again")
+        self.freshness = Freshness(views, scheduled, self.clock, ViewMetrics(self.metrics), keep, troubled)
         self.default_principal: Principal = default_principal(settings)
         kept = settings.database.session_record == "memory"
         self.record = MemoryRecord(settings.database.replica_lag, self.clock.monotonic) if kept else None
@@ -232,7 +233,9 @@ class Runtime:
         self.outbox = Outbox(self.subscribers, database.dialect)
         self.feed = self._made_feed()
         watcher = BacklogMetrics(self.metrics, self.subscribers.ids)
-        counting = asyncio.create_task(Counter(self.stores, self.clock, watcher).run(), name="trivet-backlog")
+        troubled = partial(self.log.failure, "the backlog can not be counted, trying again")
+        counter = Counter(self.stores, self.clock, watcher, troubled)
+        counting = asyncio.create_task(counter.run(), name="trivet-backlog")
         self._stack.push_async_callback(_cancelled, counting)
         self._stack.push_async_callback(self.feed.close)
         if self.freshness.views:

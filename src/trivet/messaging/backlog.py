@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -15,6 +15,7 @@ from trivet.core.error import Error
 from trivet.core.shape import Struct
 from trivet.data.database import Database, Session
 from trivet.messaging.tables import instant, tables
+from trivet.messaging.trouble import Trouble
 
 if TYPE_CHECKING:
     from trivet.data.statement import Statement
@@ -71,19 +72,28 @@ class Counter:
         databases: The store; several where tables are sharded.
         clock: Time.
         watcher: Is told.
+        troubled: Told, once while it stays the same, what nobody foresaw; counting goes on.
     """
 
-    def __init__(self, databases: Sequence[Database], clock: Clock, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        databases: Sequence[Database],
+        clock: Clock,
+        watcher: Watcher,
+        troubled: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
         self._databases = databases
         self._clock = clock
         self._watcher = watcher
+        self._trouble = Trouble(troubled)
 
-    async def run(self) -> None:
-        """Count until cancelled; what fails is tried again at the next turn."""
+    async def run(self, every: float = EVERY_SECONDS) -> None:
+        """Count every so many seconds until cancelled; what fails is tried again at the next turn."""
         while True:
             began = self._clock.monotonic()
-            await self.count()
-            await asyncio.sleep(max(EVERY_SECONDS, SHARE * (self._clock.monotonic() - began)))
+            with self._trouble:
+                await self.count()
+            await asyncio.sleep(max(every, SHARE * (self._clock.monotonic() - began)))
 
     async def count(self) -> None:
         """Count once, what databases have that can be asked; where none can, nobody is told anything."""

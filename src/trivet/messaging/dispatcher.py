@@ -31,6 +31,7 @@ from trivet.messaging.retry import RetryPolicy, Seconds, idle
 from trivet.messaging.runner import Runner
 from trivet.messaging.subscribers import Subscribers
 from trivet.messaging.tables import micros
+from trivet.messaging.trouble import Trouble
 
 
 class DispatcherOptions(Struct):
@@ -144,16 +145,13 @@ class Dispatcher:
     # -- looking and claiming
 
     async def _run(self) -> None:
-        trouble = ""
+        trouble = Trouble(self._observer.troubled)
         while not self._stopping:
             self._woken.clear()
-            try:
+            pause = None
+            with trouble:
                 pause = await self._round()
-                trouble = ""
-            except Exception as error:
-                before, trouble = trouble, f"{type(error).__name__}: {error}"
-                if trouble != before:  # or else it was said before
-                    self._observer.troubled(error)
+            if pause is None:
                 pause = idle(0.0, None, self._options.poll, self._chance())
             if pause > 0 and not self._stopping:
                 await self._sleep(pause)

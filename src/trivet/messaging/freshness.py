@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache
@@ -27,6 +27,7 @@ from trivet.data.database import Database
 from trivet.data.refreshed import refreshed
 from trivet.messaging.deliveries import quoted
 from trivet.messaging.tables import instant, tables
+from trivet.messaging.trouble import Trouble
 
 if TYPE_CHECKING:
     from trivet.data.statement import Statement
@@ -65,6 +66,7 @@ class Freshness:
         clock: Time.
         watcher: Is told.
         keep: Seconds for which looks are remembered: as far as replicas may be behind.
+        troubled: Told, once while it stays the same, what nobody foresaw; looking goes on.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Freshness:
         clock: Clock,
         watcher: Watcher,
         keep: float = 0.0,
+        troubled: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         self.views = dict(views)
         self._scheduled = scheduled
@@ -82,6 +85,7 @@ class Freshness:
         self._complete: dict[str, dict[Database, datetime]] = {view: {} for view in views}
         self._databases: Sequence[Database] = ()
         self._keep = timedelta(seconds=keep)
+        self._trouble = Trouble(troubled)
         self._looks: dict[str, deque[_Look]] = {view: deque() for view in views}
         self._subscribers = tuple(sorted({each for subscribers in views.values() for each in subscribers}))
 
@@ -98,17 +102,19 @@ class Freshness:
         since = self._since_behind(view, now, behind) if behind else self._since(view)
         return None if since is None else max(0.0, (now - since).total_seconds())
 
-    async def run(self, databases: Sequence[Database]) -> None:
+    async def run(self, databases: Sequence[Database], every: float = EVERY_SECONDS) -> None:
         """Look until cancelled; what fails is tried again at the next turn.
 
         Args:
             databases: Those that events wait in; the first has the views.
+            every: Seconds between two looks, at least.
         """
         while True:
             began = self._clock.monotonic()
-            with suppress(Error):  # of which the dispatcher, which asks the same store, speaks in the log
+            # of what is an Error the dispatcher, which asks the same store, speaks in the log
+            with self._trouble, suppress(Error):
                 await self.look(databases)
-            await asyncio.sleep(max(EVERY_SECONDS, SHARE * (self._clock.monotonic() - began)))
+            await asyncio.sleep(max(every, SHARE * (self._clock.monotonic() - began)))
 
     async def look(self, databases: Sequence[Database]) -> dict[str, float]:
         """Look once, and return for how many seconds each view has lacked something.

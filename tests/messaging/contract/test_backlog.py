@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from tests.messaging.contract.world import Happened, Other, World, until
+from tests.messaging.contract.world import Faulty, Happened, Other, World, until
 from trivet.core.module import Module
 from trivet.data.database import Database
 from trivet.messaging.backlog import Backlog, Counter, backlog
@@ -79,3 +81,23 @@ async def test_the_metrics_say_how_much_waits_for_how_long_and_what_was_given_up
     assert 'trivet_outbox_deliveries{subscriber="shop.bill",state="dead",worker="0"} 1' in lines(metrics)
     assert 'trivet_outbox_deliveries{subscriber="shop.bill",state="waiting",worker="0"} 0' in lines(metrics)
     assert 'trivet_outbox_oldest_seconds{subscriber="shop.bill",worker="0"} 0' in lines(metrics)
+
+
+class Counted:
+    """Knows when it was told."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+
+    def backlog(self, found: Sequence[Backlog], now: datetime) -> None:
+        self.told.set()
+
+
+async def test_what_nobody_foresaw_is_told_once_and_counting_goes_on(database: Database) -> None:
+    await World(database, application()).create()
+    watcher, troubles = Counted(), list[Exception]()
+    counting = asyncio.create_task(Counter([database], Faulty(3), watcher, troubles.append).run(every=0.01))
+    async with asyncio.timeout(10):
+        await watcher.told.wait()
+    counting.cancel()
+    assert [str(error) for error in troubles] == ["out of time"]

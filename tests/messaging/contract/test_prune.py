@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from tests.messaging.contract.world import Happened, Shifted, World, drained, until
+from tests.messaging.contract.world import Faulty, Happened, World, drained, until
 from trivet.core.job import JobState, JobStatus
 from trivet.core.module import Module
 from trivet.data.database import Database
@@ -137,22 +137,6 @@ async def test_a_job_without_a_handler_runs_once_it_is_replayed_where_there_is_o
     assert (await status(world, job)).state is JobState.SUCCEEDED
 
 
-class Faulty(Shifted):
-    """A clock that fails once."""
-
-    __slots__ = ("failed",)
-
-    def __init__(self) -> None:
-        super().__init__(timedelta(days=30))
-        self.failed = False
-
-    def now(self) -> datetime:
-        if not self.failed:
-            self.failed = True
-            raise OverflowError("out of time")
-        return super().now()
-
-
 async def test_what_nobody_foresaw_is_told_and_pruning_goes_on(database: Database) -> None:
     world = World(database, application())
     await world.create()
@@ -161,7 +145,9 @@ async def test_what_nobody_foresaw_is_told_and_pruning_goes_on(database: Databas
     async with world.dispatching():
         await drained(world)
     told: list[Exception] = []
-    pruning = asyncio.create_task(Pruner(database, [], Faulty(), troubled=told.append).run(every=0.01))
+    pruning = asyncio.create_task(
+        Pruner(database, [], Faulty(1, timedelta(days=30)), troubled=told.append).run(every=0.01)
+    )
 
     async def gone() -> bool:
         return await jobs.get(database.session(write=False), job.id) is None

@@ -90,6 +90,22 @@ class Shifted(SystemClock):
         return super().now() + self.ahead
 
 
+class Faulty(Shifted):
+    """A clock that fails a number of times."""
+
+    __slots__ = ("failures",)
+
+    def __init__(self, failures: int, ahead: timedelta = timedelta()) -> None:
+        super().__init__(ahead)
+        self.failures = failures
+
+    def now(self) -> datetime:
+        if self.failures:
+            self.failures -= 1
+            raise OverflowError("out of time")
+        return super().now()
+
+
 class Unit:
     """What a handler of this suite can do: record an effect in the transaction that settles its delivery."""
 
