@@ -27,7 +27,7 @@ demo: $(VENV)/.stamp-$(if $(filter postgres%,$(DATABASE_URL)),postgres,runtime) 
 	@PYTHONPATH=examples exec $(BIN)/trivet dev shop.app:app --port $(PORT)
 
 test: $(VENV)/.stamp-dev ## Run the whole test suite (ARGS="tests/core -k naming")
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 check: $(VENV)/.stamp-dev ## Check format, lint, types and the floors; changes nothing
 	$(BIN)/ruff format --check $(CODE)

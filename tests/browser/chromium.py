@@ -13,6 +13,10 @@ from tools import node
 
 PACKAGES = Path(__file__).resolve().parents[1] / "conformance"
 UNPACK = Path(__file__).with_name("chromium.mjs")
+FONTS = """<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
+<fontconfig><dir>{fonts}</dir><cachedir>{cache}</cachedir></fontconfig>
+"""
 INSTALLED = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -60,5 +64,7 @@ def _unpacked() -> Chromium:
             timeout=120,
         )
     libraries = f"{folder / 'al2023' / 'lib'}:{os.environ.get('LD_LIBRARY_PATH', '')}"
-    environ = {"LD_LIBRARY_PATH": libraries, "FONTCONFIG_PATH": str(folder / "fonts"), "HOME": str(folder)}
+    fonts = folder / "fonts.conf"  # the package's own names places of a machine that this is not
+    fonts.write_text(FONTS.format(fonts=folder / "fonts", cache=folder / "fonts-cache"))
+    environ = {"LD_LIBRARY_PATH": libraries, "FONTCONFIG_FILE": str(fonts), "HOME": str(folder)}
     return Chromium(ended.stdout.strip(), environ)

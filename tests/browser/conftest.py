@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.chromium import find
 from tests.shop.serving import shop
@@ -14,6 +14,12 @@ from trivet.testing import Served
 
 STARTED_WITH = ("--no-sandbox", "--no-zygote", "--headless=shell", "--disable-gpu")
 """No sandbox of its own: it visits nothing but our pages, and containers and plain users can not give it one."""
+
+
+PATIENCE_MS = 60_000
+"""How long what a page is to show may take: on a busy machine much longer than Playwright waits."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
