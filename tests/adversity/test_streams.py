@@ -8,7 +8,7 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -21,6 +21,7 @@ import pytest
 from tests.adversity.client import ask
 from tests.adversity.serving import serving
 from tests.adversity.sse import PATIENCE_SECONDS, Broken, Refused, Stream
+from tests.waiting import until
 from trivet.testing import Served
 
 pytestmark = pytest.mark.usefixtures("kind")
@@ -67,13 +68,6 @@ class Busy(Exception):
 async def take(events: AsyncIterator[Any], count: int) -> list[int]:
     """Return the numbers of the next ticks."""
     return [json.loads((await anext(events)).data)["number"] for _ in range(count)]
-
-
-async def until(true: Callable[[], Awaitable[Any]]) -> Any:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (result := await true()):  # noqa: ASYNC110 - it becomes true in another process
-            await asyncio.sleep(0.02)
-    return result
 
 
 async def in_flight(served: Served) -> float:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.waiting import until
 from trivet.blobs import About, Blobs, BlobsUnavailable, BlobTooLarge
 from trivet.blobs.files import ABANDONED_SECONDS, PIECE, FileBlobs
 from trivet.blobs.prune import pruned
@@ -160,8 +161,11 @@ async def test_what_nobody_foresaw_is_told_and_pruning_goes_on(blobs: Blobs) -> 
     await stored(blobs, b"old")
     told: list[Exception] = []
     pruning = asyncio.create_task(pruned(blobs, Faulty(), told.append, every=0.01))
-    while await content(blobs) is not None:  # noqa: ASYNC110 - a thread removes it, and says so to nobody
-        await asyncio.sleep(0.01)
+
+    async def gone() -> bool:
+        return await content(blobs) is None
+
+    await until(gone)
     pruning.cancel()
     assert [str(error) for error in told] == ["out of time"]
 

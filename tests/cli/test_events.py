@@ -17,7 +17,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.messaging.contract.world import ENGINES, Happened, Other, World, drained, empty_store, until
+from tests.messaging.contract.world import ENGINES, Happened, Other, World, drained, empty_store
+from tests.waiting import until
 from trivet.cli import command
 from trivet.core.error import Unavailable
 from trivet.core.module import Module

@@ -18,8 +18,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.messaging.contract.world import Happened, World, until
+from tests.messaging.contract.world import Happened, World
 from tests.postgres import empty_database
+from tests.waiting import until
 from trivet.cli import command
 from trivet.core.module import Module
 from trivet.data.catalog import open_database

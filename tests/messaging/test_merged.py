@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.messaging.contract.test_resume import Reachable
-from tests.messaging.contract.world import Happened, World, until
+from tests.messaging.contract.world import Happened, World
 from tests.postgres import empty_database
+from tests.waiting import until
 from trivet.contracts.openapi import POSITION_MAX
 from trivet.core.module import Module
 from trivet.data.catalog import open_database

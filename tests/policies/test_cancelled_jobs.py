@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from tests.postgres import empty_database
+from tests.waiting import until
 from trivet import PUBLIC, App, File, Module, Page, PageRequest, Read, Run, Struct, Table, Write
 from trivet.settings import BlobSettings, DatabaseSettings, Url
 from trivet.testing import Client, principal, settings_for_tests
@@ -145,9 +146,7 @@ async def test_nothing_is_left_of_the_file_of_a_cancelled_job(tmp_path: Path, wh
         await things.entered.wait()
         assert files() == 1
         await client.post(f"{job}:cancel", as_=ANN)
-        async with asyncio.timeout(5):
-            while files():  # noqa: ASYNC110 - a thread removes it, and says so to nobody
-                await asyncio.sleep(0.01)
+        await until(lambda: not files())
         assert (await client.get(f"{job}/file", as_=ANN)).status == 404
         assert await state(client, job) == "cancelled"
 

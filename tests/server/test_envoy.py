@@ -18,7 +18,7 @@ import pytest
 from pyqwest import Client, HTTPTransport, HTTPVersion
 
 from tests.server import plain_http
-from tests.server.eventually import eventually
+from tests.waiting import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from pathlib import Path
 import trustme
 from pyqwest import Client, HTTPTransport, HTTPVersion
 
-from tests.server.eventually import eventually
+from tests.waiting import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent

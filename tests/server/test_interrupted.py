@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.server import plain_http
-from tests.server.eventually import eventually
+from tests.waiting import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent

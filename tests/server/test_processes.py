@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import httpx2
 import pytest
 
 from tests.server import plain_http
+from tests.waiting import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent
@@ -26,16 +26,6 @@ PATIENCE_SECONDS = 30
 
 def serving(**environ: str) -> Any:
     return serve("plain:app", app_dir=HERE, environ=environ)
-
-
-def eventually(true: Callable[[], Any]) -> Any:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        result = true()
-        if result:
-            return result
-        time.sleep(0.02)
-    raise AssertionError("it never became true")
 
 
 def ready(served: Served) -> int:

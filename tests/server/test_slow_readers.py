@@ -16,7 +16,7 @@ import pytest
 import trustme
 from pyqwest import Client, HTTPTransport, HTTPVersion, ReadError, Response
 
-from tests.server.eventually import eventually
+from tests.waiting import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent

@@ -10,7 +10,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import pytest
 import trustme
 from pyqwest import Client, HTTPTransport, HTTPVersion
 
+from tests.waiting import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent
@@ -105,13 +105,6 @@ def shown(served: Served) -> str:
     with handshake(served) as encrypted:
         subject: Any = encrypted.getpeercert()
         return str(next(value for part in subject["subject"] for name, value in part if name == "commonName"))
-
-
-def eventually(true: Any) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < until, "it never became true"
-        time.sleep(0.05)
 
 
 async def test_a_request_over_tls_says_so(served: Served) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.waiting import eventually
 from trivet.testing import Served, serve
 
 HERE = Path(__file__).parent
@@ -58,15 +59,6 @@ def told(client: ClientConnection) -> dict[str, Any]:
     """Return what the application was told about a socket."""
     seen: dict[str, Any] = ast.literal_eval(str(client.recv(PATIENCE_SECONDS)))
     return seen
-
-
-def eventually(true: Callable[[], Any]) -> Any:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        if result := true():
-            return result
-        time.sleep(0.05)
-    raise AssertionError("it never became true")
 
 
 def closed(client: ClientConnection) -> int:

@@ -13,6 +13,7 @@ from tests.data.postgresql.ledger import on_replicas, replicated
 from tests.postgres import SURVIVES, Server
 from tests.views.counting import Counting, Said
 from tests.views.selling import Selling
+from tests.waiting import until
 from trivet import App
 from trivet.settings import DatabaseSettings, Url
 from trivet.testing import Client, principal, settings_for_tests
@@ -68,9 +69,12 @@ async def replayed(client: Client) -> None:
     database = replicated(client)
     await client.service.runtime.freshness.look(client.service.runtime.stores)
     [mark] = await database.position(everything=True)
-    async with asyncio.timeout(20):
-        while (sight := await database.replicas[0].ask(1)) is None or sight.position < mark.position:  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.01)
+
+    async def seen() -> bool:
+        sight = await database.replicas[0].ask(1)
+        return sight is not None and sight.position >= mark.position
+
+    await until(seen)
 
 
 async def test_what_a_replica_is_behind_counts(client: Client, replica: Server, counting: Counting) -> None:

@@ -20,6 +20,7 @@ from tests.data.sharding.nodes import what_moves
 from tests.messaging.contract.test_resume import Reachable
 from tests.messaging.contract.world import Shifted
 from tests.views.selling import BestSeller, Sale, Selling, Sold, deliveries_on, empty_nodes
+from tests.waiting import until
 from trivet import PUBLIC, App, FaultyApp, Fill, Module, Read, Struct, Table, View, Write
 from trivet.core.clock import SystemClock
 from trivet.core.principal import Principal
@@ -159,9 +160,11 @@ async def test_what_is_said_at_the_new_node_of_a_shard_waits_for_what_was_said_a
             await move(nodes_of(client), selling, mover, target)
             await client.call(selling.sell, mover, number, "desk")
         await client.call(selling.sell, other, 1, "desk")
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while await selling.bought(client) != {other: [1]}:  # noqa: ASYNC110 - nobody else tells
-                await asyncio.sleep(0.05)
+
+        async def only_the_other() -> bool:
+            return await selling.bought(client) == {other: [1]}
+
+        await until(only_the_other)
         await asyncio.sleep(1)
         assert await selling.bought(client) == {other: [1]}
         selling.stuck = set()
@@ -187,8 +190,7 @@ async def test_a_shard_that_was_elsewhere_between_the_instants_of_two_nodes_make
             await between.execute("BEGIN; LOCK TABLE trivet.trivet_held")  # the instant of b, and so of c, is to come
             rebuilding = asyncio.create_task(rebuild(client.service.runtime, selling.best))
             waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'trivet.trivet_held'::regclass"
-            while not await between.fetchval(waits):  # noqa: ASYNC110 - nobody else tells
-                await asyncio.sleep(0.02)
+            await until(lambda: between.fetchval(waits))
             await hand_over(nodes, logical_of(customer), "home", "c", 2)
             await client.call(selling.sell, customer, 1, "desk")
             await hand_over(nodes, logical_of(customer), "c", "home", 3)
@@ -259,9 +261,11 @@ async def test_a_rebuild_whose_process_ends_after_its_commit_counts_nothing_twic
         for connection in connections:  # what was handled can not be removed for now
             await connection.execute("BEGIN; SELECT 1 FROM trivet.trivet_delivery FOR UPDATE")
         rebuilding = asyncio.create_task(rebuild(client.service.runtime, selling.best))
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while await selling.sold(client) != {"desk": 12}:  # noqa: ASYNC110 - nobody else tells
-                await asyncio.sleep(0.05)
+
+        async def rebuilt() -> bool:
+            return await selling.sold(client) == {"desk": 12}
+
+        await until(rebuilt)
         rebuilding.cancel()
         await asyncio.gather(rebuilding, return_exceptions=True)
         for connection in connections:
@@ -368,8 +372,7 @@ async def test_a_process_killed_between_the_change_of_a_view_and_its_word_to_the
                 await there.execute(f"SELECT 1 {waiting} FOR UPDATE")  # its word does not come through
                 victim.stdin.write(b"\n")
                 changed = "SELECT numbers FROM sales.baskets"
-                while await home.fetchval(changed) is None:  # noqa: ASYNC110 - nobody else tells
-                    await asyncio.sleep(0.02)
+                await until(lambda: home.fetchval(changed))
                 victim.kill()
                 await victim.communicate()
         assert await there.fetchval(f"SELECT count(*) {waiting}") == 3

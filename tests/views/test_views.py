@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.views.counting import ENGINES, Counting, Said, WordCount, empty, speaking
+from tests.waiting import until
 from trivet import PUBLIC, App, Event, FaultyApp, Fill, Module, PageRequest, Read, Struct, Table, View, Write
 from trivet.core.principal import Principal
 from trivet.data.database import Contention
@@ -337,9 +338,7 @@ async def test_a_handler_that_waits_long_for_a_rebuild_is_tried_again_and_counts
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await counting.arrived.wait()
             await client.call(counting.say, "1", "late")
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while 'outcome="retried"} 2' not in metrics_of(client):  # noqa: ASYNC110 - nobody else tells
-                    await asyncio.sleep(0.05)
+            await until(lambda: 'outcome="retried"} 2' in metrics_of(client))
             with pytest.raises(Contention):
                 async with client.context(counting.module, as_module=True) as ctx:
                     await client.service.runtime.plans[counting.counts].admit(ctx)

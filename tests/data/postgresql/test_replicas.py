@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 
@@ -30,6 +30,7 @@ from tests.data.postgresql.ledger import (
     write_and_read,
 )
 from tests.postgres import SURVIVES, Server, server
+from tests.waiting import until
 from trivet.core.consistency import FARTHEST, Mark
 from trivet.data.catalog import open_database
 from trivet.data.database import Contention, DatabaseUnavailable
@@ -92,11 +93,6 @@ async def own_pair() -> AsyncIterator[Pair]:
         yield servers
     finally:
         await asyncio.to_thread(context.__exit__, None, None, None)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what it asks of tells nobody
-        await asyncio.sleep(0.01)
 
 
 async def usable(client: Client, count: int = 1) -> None:
@@ -168,8 +164,7 @@ async def test_each_node_has_figures_of_its_own_pool(primary: Server, replica: S
 
 async def until_replayed(client: Client, replica: Server, token: str) -> None:
     position = mark_of(client, token).position
-    while replica.run(REPLAYED)[0][0] < position:  # noqa: ASYNC110 - the server does not say
-        await asyncio.sleep(0.01)
+    await until(lambda: replica.run(REPLAYED)[0][0] >= position)
     await asyncio.sleep(0)
 
 

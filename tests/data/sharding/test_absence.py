@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, nullcontext
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from tests.pgbouncer import bouncer
 from tests.postgres import SURVIVES, Server, empty_database
+from tests.waiting import until
 from trivet import PUBLIC, App, Event, Http, Meta, Module, NotFound, Page, PageRequest, Read, Struct, Table, Write
 from trivet.core.consistency import FARTHEST
 from trivet.core.sharding import SHARDS, logical_of
@@ -153,14 +154,6 @@ async def process(settings: DatabaseSettings) -> AsyncIterator[Process]:
         yield made
     finally:
         await made.app.stop()
-
-
-async def until(found: Callable[[], Awaitable[Any]]) -> Any:
-    """Return what is found once there is something."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (there := await found()):  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.02)
-    return there
 
 
 def value(answer: Response) -> int:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.data.sharding.nodes import what_moves
 from tests.postgres import SURVIVES, Server, empty_database
+from tests.waiting import until
 from trivet import PUBLIC, App, Http, Meta, Module, NotFound, Page, PageRequest, Read, Struct, Table, Write
 from trivet.core.consistency import DIRECTORY, Mark, Marks
 from trivet.core.sharding import logical_of
@@ -196,10 +197,8 @@ class Process:
 
     async def usable(self) -> None:
         """Return once the replicas of all nodes can be used."""
-        for name in ("b", "c"):
-            [replica] = self.replicated(name).replicas
-            while replica.sight is None:  # noqa: ASYNC110 - it tells nobody
-                await asyncio.sleep(0.01)
+        replicas = [replica for name in ("b", "c") for replica in self.replicated(name).replicas]
+        await until(lambda: all(replica.sight is not None for replica in replicas))
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ import pytest
 from tests.data.sharding.nodes import three, what_moves
 from tests.postgres import FAST, Server, empty_database
 from tests.transports.client import Conversation, scope_of
+from tests.waiting import until
 from trivet import PUBLIC, App, Event, FaultyApp, Meta, Module, Read, Struct, Table, Write
 from trivet.core.clock import SystemClock
 from trivet.core.sharding import logical_of
@@ -114,9 +115,7 @@ class Watcher:
 
 async def told(watcher: Watcher, *orders: tuple[str, int]) -> None:
     """Return once a reader has a position, and these orders."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while watcher.position is None or not all(n in watcher.orders.get(c, ()) for c, n in orders):  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.01)
+    await until(lambda: watcher.position is not None and all(n in watcher.orders.get(c, ()) for c, n in orders))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.messaging.contract.world import Happened, SimpleRunner, SimpleTransaction, World, drained, until
+from tests.messaging.contract.world import Happened, SimpleRunner, SimpleTransaction, World, drained
+from tests.waiting import until
 from trivet.core.module import Module
 from trivet.data.catalog import open_database
 from trivet.data.database import Database

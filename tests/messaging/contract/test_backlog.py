@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.messaging.contract.world import Faulty, Happened, Other, World, until
+from tests.messaging.contract.world import Faulty, Happened, Other, World
+from tests.waiting import until
 from trivet.core.module import Module
 from trivet.data.database import Database
 from trivet.messaging.backlog import Backlog, Counter, backlog

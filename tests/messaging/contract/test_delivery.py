@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from datetime import timedelta
 from typing import Any
 
-from tests.messaging.contract.world import Happened, Other, SimpleRunner, SimpleTransaction, World, drained, until
+from tests.messaging.contract.world import Happened, Other, SimpleRunner, SimpleTransaction, World, drained
+from tests.waiting import until
 from trivet.core.module import Module
 from trivet.core.principal import Principal
 from trivet.data.database import Contention, Database

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.messaging.contract.world import Happened, Other, World, until
+from tests.messaging.contract.world import Happened, Other, World
+from tests.waiting import until
 from trivet.core.event import Event
 from trivet.core.module import Module
 from trivet.data.database import Database, Session

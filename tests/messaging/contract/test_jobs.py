@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.messaging.contract.world import World, drained, until
+from tests.messaging.contract.world import World, drained
+from tests.waiting import until
 from trivet.core.error import InvalidArgument, NotFound, Unavailable, Violation
 from trivet.core.job import JobError, JobProgress, JobState
 from trivet.core.module import Module

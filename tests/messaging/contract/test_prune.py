@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.messaging.contract.world import Faulty, Happened, World, drained, until
+from tests.messaging.contract.world import Faulty, Happened, World, drained
+from tests.waiting import until
 from trivet.core.job import JobState, JobStatus
 from trivet.core.module import Module
 from trivet.data.database import Database

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.messaging.contract.world import Happened, Other, World, until
+from tests.messaging.contract.world import Happened, Other, World
+from tests.waiting import until
 from trivet.core.module import Module
 from trivet.data.database import Database, DatabaseUnavailable, Session
 from trivet.messaging.feed import Feed

@@ -20,8 +20,8 @@ from tests.messaging.contract.world import (
     SimpleTransaction,
     World,
     drained,
-    until,
 )
+from tests.waiting import until
 from trivet.core.module import Module
 from trivet.data.database import Contention, Database
 from trivet.messaging.dead import dead_letters

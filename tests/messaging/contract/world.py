@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tests.postgres import empty_database
+from tests.waiting import until
 from trivet.core.clock import SystemClock
 from trivet.core.event import Event, aggregate_of
 from trivet.core.module import Module, Subscription
@@ -308,12 +308,6 @@ class World:
 
     def feed(self, **options: Any) -> Feed:
         return Feed(self.database, self.subscribers.names, clock=self.clock, **options)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Return once the condition holds; the test's own timeout is the limit."""
-    while not await condition():  # noqa: ASYNC110 - the condition may hold because of another process
-        await asyncio.sleep(0.01)
 
 
 async def drained(world: World) -> None:

@@ -15,8 +15,9 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from tests.messaging.contract.world import Happened, World, drained, until
+from tests.messaging.contract.world import Happened, World, drained
 from tests.postgres import empty_database, run_on, server
+from tests.waiting import until
 from trivet.cli import command
 from trivet.core.module import Module
 from trivet.data.partitioned import WIDTH, Close, Drop, Enter, Make, Partition, State, next_step

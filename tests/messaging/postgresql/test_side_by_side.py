@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.messaging.contract.world import Happened, World, drained, until
+from tests.messaging.contract.world import Happened, World, drained
 from tests.postgres import empty_database, server
+from tests.waiting import until
 from trivet.core.module import Module
 from trivet.data.database import Database
 from trivet.data.postgresql import PostgresDatabase
