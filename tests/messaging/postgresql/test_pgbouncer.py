@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from tests.messaging.contract.world import Happened, World, drained
 from tests.messaging.postgresql.test_partitions import kept, parts, prune
 from tests.pgbouncer import Bouncer, bouncer
 from tests.postgres import run_on, server
+from tests.waiting import until
 from trivet.core.module import Module
 from trivet.data.partitioned import WIDTH
 from trivet.data.postgresql import PostgresDatabase
@@ -74,17 +77,25 @@ async def test_days_begin_once_while_messages_are_written_and_delivered(before: 
         worlds = [World(each, shop) for each in (first, second)]
         await worlds[0].create()
 
+        written, turned = Counter[str](), asyncio.Event()
+
         async def write(world: World, thing: str) -> None:
             for number in range(40):
+                if number == 39:
+                    await turned.wait()
                 await world.emit(Happened(thing=thing, number=number))
-                await asyncio.sleep(0)
+                written[thing] += 1
+
+        def has(count: int) -> bool:
+            return written.total() >= count
 
         async def turn() -> None:
-            for _ in range(4):
-                await asyncio.sleep(0.2)
+            for turns in range(4):
+                await until(partial(has, 30 * turns))
                 for world in worlds:  # each ends every lease: deliveries begin anew, and take effect once
                     world.clock.ahead += DAY
                 await asyncio.gather(*(prune(world) for world in worlds for _ in range(2)))
+            turned.set()
 
         async with worlds[0].dispatching(), worlds[1].dispatching():
             await asyncio.gather(
