@@ -107,15 +107,22 @@ async def unusable(client: Client) -> None:
 
 # -- read your writes
 
+COULD = 50
+"""Of how many reads that a replica could answer its share is judged: of two or three it is chance."""
+
 
 @pytest.mark.parametrize("tokens", [True, False], ids=["token", "remembered"])
 async def test_nobody_reads_less_than_it_wrote_and_replicas_do_what_they_can(
     tokens: bool, primary: Server, replica: Server
 ) -> None:
     async with serving(primary, replica, session_record="memory") as client:
-        tally = await write_and_read(client, replica, pairs=200, tokens=tokens, seed=random.randrange(10**6))
-        assert tally.stale == 0, tally
-        assert tally.did >= 0.7 * tally.could, (tally, reads(client))
+        await usable(client)
+        could = did = 0
+        while could < COULD:  # the replica may be late all the time
+            tally = await write_and_read(client, replica, pairs=200, tokens=tokens, seed=random.randrange(10**6))
+            assert (tally.stale, tally.failed) == (0, 0), tally
+            could, did = could + tally.could, did + tally.did
+        assert did >= 0.7 * could, (did, could, reads(client))
 
 
 async def test_without_token_and_record_reads_are_on_the_primary(primary: Server, replica: Server) -> None:
