@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.postgres import SURVIVES, Server
+
 settings.register_profile("unhurried", settings.get_profile(settings.get_current_profile_name()), deadline=None)
 settings.load_profile("unhurried")
 
@@ -25,3 +27,19 @@ def kind(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "TRIVET_SERVER__KIND", request.param)
         yield request.param
+
+
+@pytest.fixture(scope="module")
+def primary() -> Iterator[Server]:
+    """A primary of the module's own that nothing happens to."""
+    server = Server(17, SURVIVES)
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def replica(primary: Server) -> Iterator[Server]:
+    """Its replica, that nothing happens to but being late."""
+    server = primary.standby()
+    yield server
+    server.remove()

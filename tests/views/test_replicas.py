@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.data.postgresql.ledger import on_replicas, replicated
-from tests.postgres import SURVIVES, Server
+from tests.postgres import Server
 from tests.views.counting import Counting, Said
+from tests.views.long_ago import a_year_ago
 from tests.views.selling import Selling
 from tests.waiting import until
 from trivet import App
@@ -22,20 +22,6 @@ READER = principal("reader")
 YEAR_SECONDS = 365 * 86_400
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def primary() -> Iterator[Server]:
-    server = Server(17, SURVIVES)
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def replica(primary: Server) -> Iterator[Server]:
-    server = primary.standby()
-    yield server
-    server.remove()
 
 
 @pytest.fixture
@@ -109,9 +95,9 @@ async def test_what_the_view_lacked_when_the_replica_was_there_counts(
 ) -> None:
     """Though the view has caught up since."""
     counting.broken = True
-    async with client.context(counting.module, as_module=True) as ctx:
-        ctx._work._now = ctx.now - timedelta(seconds=YEAR_SECONDS)  # type: ignore[attr-defined]  # an event of long ago
-        ctx.emit(Said(saying="old", text="old"))
+    with a_year_ago(client):
+        async with client.context(counting.module, as_module=True) as ctx:
+            ctx.emit(Said(saying="old", text="old"))
     await replayed(client)
     replica.run("SELECT pg_wal_replay_pause()")
     try:

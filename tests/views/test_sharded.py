@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from tests.data.sharding.nodes import what_moves
 from tests.messaging.contract.test_resume import Reachable
 from tests.messaging.contract.world import Shifted
+from tests.views.long_ago import a_year_ago
 from tests.views.selling import BestSeller, Sale, Selling, Sold, deliveries_on, empty_nodes
 from tests.waiting import until
 from trivet import PUBLIC, App, FaultyApp, Fill, Module, Read, Struct, Table, View, Write
@@ -286,10 +287,10 @@ async def test_the_age_of_a_view_is_that_of_the_oldest_event_of_any_node(
         assert (await freshness.look(stores))["sales.best_sellers"] == 0
         selling.broken = True
         far = next(each for each in CUSTOMERS if nodes_of(client).directory.nodes[logical_of(each)] == "c")
-        async with client.context(selling.module, as_module=True) as ctx:
-            ctx._work._now = ctx.now - timedelta(days=365)  # type: ignore[attr-defined]  # an event of long ago
-            await selling.sales.insert(ctx, Sale(customer=far, number=1, product="old"))
-            ctx.emit(Sold(customer=far, number=1, product="old"))
+        with a_year_ago(client):
+            async with client.context(selling.module, as_module=True) as ctx:
+                await selling.sales.insert(ctx, Sale(customer=far, number=1, product="old"))
+                ctx.emit(Sold(customer=far, number=1, product="old"))
         assert (await freshness.look(stores))["sales.best_sellers"] > 30_000_000
         answer = await client.get("/v1/best-sellers")
         assert int(answer.headers["data-age"]) >= 30_000_000

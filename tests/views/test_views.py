@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.views.counting import ENGINES, Counting, Said, WordCount, empty, speaking
+from tests.views.long_ago import a_year_ago
 from tests.waiting import until
 from trivet import PUBLIC, App, Event, FaultyApp, Fill, Module, PageRequest, Read, Struct, Table, View, Write
 from trivet.core.principal import Principal
@@ -178,9 +178,9 @@ async def test_an_answer_says_how_old_its_data_may_be_on_every_protocol(client: 
     assert 0 <= int(fresh.headers["data-age"]) < PATIENCE_SECONDS
     assert "data-age" not in (await client.get("/v1/sayings")).headers, "a table is as it is"
     counting.broken = True
-    async with client.context(counting.module, as_module=True) as ctx:
-        ctx._work._now = ctx.now - timedelta(days=365)  # type: ignore[attr-defined]  # an event of long ago
-        ctx.emit(Said(saying="old", text="old"))
+    with a_year_ago(client):
+        async with client.context(counting.module, as_module=True) as ctx:
+            ctx.emit(Said(saying="old", text="old"))
     found = await freshness.look(stores)
     assert found["speech.word_counts"] > 30_000_000
     stale = await client.get("/v1/word-counts")

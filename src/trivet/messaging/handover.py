@@ -124,16 +124,20 @@ def _statements() -> _Statements:
     from trivet.data.statement import Statement
 
     outbox, delivery, bind = tables().outbox, tables().delivery, sa.bindparam
-    d, sequence = delivery.c, "trivet.trivet_outbox_position_seq"
-    last = f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}"  # noqa: S608 - a name of our own
+    d = delivery.c
     alive = d.dead_time.is_(None)
     carried: sa.ColumnElement[int] = sa.literal_column(
         "((('x' || substr(trivet.trivet_outbox.id, 20, 4))::bit(16)::int >> 5) & 511) % 480"
     )  # as `trivet.core.clock.shard_of` reads it
-    position: sa.ColumnElement[int] = sa.literal_column(f"currval('{sequence}')")
+    position: sa.ColumnElement[int] = sa.literal_column("currval('trivet.trivet_outbox_position_seq')")
     zero: sa.ColumnElement[int] = sa.literal_column("0")
     return _Statements(
-        last=Statement(sa.text(last), ()),
+        last=Statement(
+            sa.select(sa.case((sa.column("is_called"), sa.column("last_value")), else_=zero)).select_from(
+                sa.table("trivet_outbox_position_seq", schema="trivet")
+            ),
+            (),
+        ),
         queues=Statement(
             sa.select(d.subscriber, d.aggregate)
             .join_from(delivery, outbox, outbox.c.position == d.position)

@@ -48,22 +48,6 @@ LOSSY = {**SURVIVES, "max_standby_streaming_delay": "0", "hot_standby_feedback":
 """A standby that cancels what is in the way of what it replays."""
 
 
-@pytest.fixture(scope="module")
-def primary() -> Iterator[Server]:
-    """A primary that nothing happens to."""
-    server = Server(17, SURVIVES)
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def replica(primary: Server) -> Iterator[Server]:
-    """A replica that nothing happens to, but being late."""
-    server = primary.standby()
-    yield server
-    server.remove()
-
-
 @contextmanager
 def pair(options: Mapping[str, str]) -> Iterator[Pair]:
     first = Server(17, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.postgresql.ledger import on_replicas
 from tests.data.postgresql.test_replicas import until_replayed
-from tests.postgres import SURVIVES, Server
+from tests.postgres import Server
 from trivet import PUBLIC, App, Meta, Module, Page, PageRequest, Read, Search, Struct, Table, Write
 from trivet.settings import DatabaseSettings, Url
 from trivet.testing import Client, settings_for_tests
@@ -59,20 +59,6 @@ async def search_books(ctx: Read, query: Text, page: PageRequest) -> Page[Book]:
 async def look_up(ctx: Read, query: Text, page: PageRequest) -> Page[Book]:
     """Find books on the primary."""
     return await books.search(ctx, every, query, page)
-
-
-@pytest.fixture(scope="module")
-def primary() -> Iterator[Server]:
-    server = Server(17, SURVIVES)
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def replica(primary: Server) -> Iterator[Server]:
-    server = primary.standby()
-    yield server
-    server.remove()
 
 
 @pytest.fixture

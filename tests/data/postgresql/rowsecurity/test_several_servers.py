@@ -14,6 +14,7 @@ from tests.data.postgresql.rowsecurity.book import BLUE, EVERY, RED, fill, opene
 from tests.data.sharding.nodes import nodes_of, what_moves
 from tests.data.sharding.nodes import opened as sharded
 from tests.postgres import SURVIVES, Server, empty_database, run_on
+from tests.waiting import until
 from trivet.core.module import Module
 from trivet.core.shape import Struct
 from trivet.core.sharding import logical_of
@@ -37,8 +38,7 @@ async def test_on_a_replica_a_reader_is_held_as_on_the_primary() -> None:
             try:
                 await fill(store)
                 [(written,)] = primary.run("SELECT pg_current_wal_lsn()::text")
-                while standby.run(f"SELECT pg_last_wal_replay_lsn() >= '{written}'") != [(True,)]:  # noqa: ASYNC110 - replaying
-                    await asyncio.sleep(0.02)
+                await until(lambda: standby.run(f"SELECT pg_last_wal_replay_lsn() >= '{written}'") == [(True,)])
                 for kind in ({}, {"snapshot": True}):
                     for tenant, seen in (("red", [0, 2]), ("blue", [1, 3]), (None, [])):
                         session = session_for(store, tenant, reads="replica", **kind)
