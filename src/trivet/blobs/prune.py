@@ -19,5 +19,5 @@ async def pruned(
         await asyncio.sleep(every)
         try:
             await blobs.prune(clock.now())
-        except Exception as error:
+        except Exception as error:  # told, and pruning goes on at the next turn
             troubled(error)

@@ -57,7 +57,7 @@ async def take_over(session: Session, elsewhere: Session, subscribers: Sequence[
 async def remove(database: Database, ids: Sequence[int]) -> None:
     """Remove deliveries that are known to be handled; where that fails, they are removed when they are delivered."""
     if ids:
-        with suppress(Unavailable):
+        with suppress(Unavailable):  # who delivers them finds that they are handled, and removes them
             await briefly(database, lambda session: _removed(session, ids))
 
 

@@ -174,7 +174,7 @@ class Cursor(Generic[E]):
             except DatabaseUnavailable:
                 await asyncio.sleep(spread(AGAIN_SECONDS, AGAIN_SPREAD))
                 continue
-            except Exception as error:
+            except Exception as error:  # raised to the reader when it asks for the next event
                 self.error = error
             return
 
@@ -269,7 +269,7 @@ class MergedReader(Generic[E]):
             cursor.feed.wait(cursor.reader, woken)
         held = any(cursor.head is not None for cursor in self._turns)
         try:
-            with suppress(TimeoutError):
+            with suppress(TimeoutError):  # it is time to look whether what is held may pass
                 async with asyncio.timeout(POLL_SECONDS if held else None):
                     await woken
         finally:
@@ -286,6 +286,6 @@ async def _end_of(feed: Feed) -> Position:
 
 async def _checked(feed: Feed, position: Position) -> None:
     """Refuse what can not be continued from, as far as can be known; the cursor checks what could not."""
-    with suppress(DatabaseUnavailable, TimeoutError):
+    with suppress(DatabaseUnavailable, TimeoutError):  # the cursor checks it when the node is back
         async with asyncio.timeout(CHECK_SECONDS):
             await feed.check(position)

@@ -82,7 +82,7 @@ class Pruner:
                 await self.prune()
             except Unavailable:
                 continue  # of which the dispatcher, which asks the same store, speaks in the log
-            except Exception as error:
+            except Exception as error:  # told, and pruning goes on at the next turn
                 self._troubled(error)
 
     async def prune(self) -> None:

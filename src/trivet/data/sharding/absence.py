@@ -53,7 +53,7 @@ class Absence:
                 self._because(still)
             except TimeoutError:
                 self._because(DatabaseUnavailable.because(f"{self.node} takes longer than {TRY_SECONDS:g} s to answer"))
-            except Exception as error:
+            except Exception as error:  # told as the reason, and tried again: nothing may end the trying
                 self._because(DatabaseUnavailable.because(f"{self.node}: {type(error).__name__}: {error}"))
             else:
                 self._observer.present(self.name)
