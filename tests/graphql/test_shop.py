@@ -13,7 +13,7 @@ from graphql import get_introspection_query, validate_schema
 
 from shop.app import app
 from trivet.app import Seeding
-from trivet.cli.graphql import command
+from trivet.cli import command
 from trivet.contracts.graphql.read import graph_of
 from trivet.contracts.graphql.schema import schema_of
 from trivet.core.principal import DEVELOPER
@@ -77,7 +77,7 @@ def test_a_plan_is_shown_with_its_calls_batches_and_cost() -> None:
     source = (
         "{ orders(first: 100) { nodes { customer { orders(first: 2) { nodes { id } } } lines { product { name } } } } }"
     )
-    shown = CliRunner().invoke(command, ["plan", "-", "shop.app:app", "--app-dir", "examples"], input=source)
+    shown = CliRunner().invoke(command, ["graphql", "plan", "-", "shop.app:app", "--app-dir", "examples"], input=source)
     assert shown.output.splitlines() == [
         "query, costs at most 2601",
         "",

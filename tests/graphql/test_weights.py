@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from trivet import App, FaultyApp, Module, Page, PageRequest, Read, Struct
-from trivet.cli.graphql import command
+from trivet.cli import command
 from trivet.settings import GraphqlSettings
 from trivet.testing import Client
 from trivet.testing.app import settings_for_tests
@@ -46,7 +46,7 @@ SIMILAR = "{ books(first: 3) { nodes { title similar { title } } } }"
 
 def planned(source: str, variables: str = "{}") -> list[str]:
     """Return what ``trivet graphql plan`` says of a document."""
-    args = ["plan", "-", "tests.graphql.test_weights:app", "--app-dir", ".", "--variables", variables]
+    args = ["graphql", "plan", "-", "tests.graphql.test_weights:app", "--app-dir", ".", "--variables", variables]
     return CliRunner().invoke(command, args, input=source).output.splitlines()
 
 
